@@ -1,0 +1,259 @@
+"""
+Messages of the control plane.
+
+Which travels where::
+
+    agent control  → fusion control    Login, Heartbeat, Goodbye
+    fusion control → agent control     LoginReply, HeartbeatReply
+    admin client   → fusion control    AdminRequest
+    fusion control → admin client      AdminReply
+    data actor     → control actor     Hello, Beat
+    control actor  → data actor        Welcome, Configure, Stop
+    anybody        → query actor       TreeRequest
+    query actor    → asker             TreeReply (head), then raw body frames
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.codec import message, record
+
+# -- agent ↔ fusion -------------------------------------------------------------------------------------------------
+
+
+@message("login")
+class Login:
+    """
+    An agent's control actor introduces itself.
+
+    Attributes:
+        agent: the agent's id; Fusion binds it to the CURVE key of the connection.
+        epoch: session epoch: grows with every start of an agent's control actor (persisted by the agent).
+        nonce: repeated in the reply; tells replies to different logins apart.
+        software: version of the program.
+        sources: names of its sources.
+    """
+
+    agent: str
+    epoch: int
+    nonce: str
+    software: str
+    sources: tuple[str, ...] = ()
+
+
+@record
+class Endpoints:
+    """Where one source sends its data: zmq endpoints of the view's PULL and PUB, and the view's CURVE public key."""
+
+    source: str
+    data: str
+    acks: str
+    server_key: str
+
+
+@message("login-reply")
+class LoginReply:
+    """
+    Attributes:
+        outcome: ``accepted``, ``superseded`` (a later epoch of this agent is known) or ``refused``.
+        reason: for people.
+        epoch: the epoch that now holds.
+        heartbeat_ms: interval in which heartbeats are wanted.
+        endpoints: one per source that a view takes.
+    """
+
+    outcome: str
+    nonce: str
+    epoch: int
+    reason: str = ""
+    heartbeat_ms: int = 1000
+    endpoints: tuple[Endpoints, ...] = ()
+
+
+@record
+class PayloadStatus:
+    """
+    One data actor as its control actor sees it.
+
+    Attributes:
+        name: unique within the shell (``scanner.data.0``).
+        state: a state of the supervision table.
+        pid: 0 when not running.
+        restarts: how often it was started again.
+        last_exit: cause of the last exit in words; empty for none.
+        counters: monotone counts.
+        gauges: levels.
+        facts: what the actor said of itself (endpoint, version …).
+    """
+
+    name: str
+    state: str
+    pid: int
+    restarts: int
+    last_exit: str
+    counters: dict[str, int] = {}  # noqa: RUF012
+    gauges: dict[str, int] = {}  # noqa: RUF012
+    facts: dict[str, str] = {}  # noqa: RUF012
+
+
+@message("heartbeat")
+class Heartbeat:
+    """Attributes: agent, epoch as in the login; seq grows by one; rtt_us: the last round trip, 0 for unknown."""
+
+    agent: str
+    epoch: int
+    seq: int
+    rtt_us: int = 0
+    payloads: tuple[PayloadStatus, ...] = ()
+
+
+@message("heartbeat-reply")
+class HeartbeatReply:
+    """Attributes: outcome ``ok``, ``login`` (log in again) or ``superseded``; seq of the heartbeat; the rest as in LoginReply."""
+
+    outcome: str
+    seq: int
+    epoch: int
+    heartbeat_ms: int = 1000
+    endpoints: tuple[Endpoints, ...] = ()
+
+
+@message("goodbye")
+class Goodbye:
+    """The agent stops on purpose."""
+
+    agent: str
+    epoch: int
+    reason: str = ""
+
+
+# -- administration -------------------------------------------------------------------------------------------------
+
+
+@message("admin-request")
+class AdminRequest:
+    """Attributes: request: chosen by the asker, repeated in the reply; op: what to do; args: its arguments."""
+
+    request: str
+    op: str
+    args: dict[str, Any] = {}  # noqa: RUF012
+
+
+@message("admin-reply")
+class AdminReply:
+    """Attributes: request; ok; data: the answer; error: what is wrong and what to do, when not ok."""
+
+    request: str
+    ok: bool
+    data: Any = None
+    error: str = ""
+
+
+# -- lifeline -------------------------------------------------------------------------------------------------------
+
+
+@message("hello")
+class Hello:
+    """First words of a data actor on every new connection. ``token``: given to it when it was spawned."""
+
+    name: str
+    token: str
+    pid: int
+    software: str
+    revision: int = 0
+
+
+@message("beat")
+class Beat:
+    """
+    State of a data actor, never an increment: any one of them tells everything.
+
+    Attributes:
+        name, token, pid: who.
+        revision: the configuration that runs; 0 for none.
+        refused: the revision that was refused last; 0 for none.
+        error: why it was refused, or why the actor is not well.
+        state: ``starting``, ``running``, ``waiting`` (for storage), ``draining``.
+        outstanding: there is work, so some counter must move.
+        counters: monotone counts of work done.
+        gauges: levels (queue lengths, ages).
+        facts: for people and for the control actor (``endpoint``).
+    """
+
+    name: str
+    token: str
+    pid: int
+    revision: int
+    state: str
+    refused: int = 0
+    error: str = ""
+    outstanding: bool = False
+    counters: dict[str, int] = {}  # noqa: RUF012
+    gauges: dict[str, int] = {}  # noqa: RUF012
+    facts: dict[str, str] = {}  # noqa: RUF012
+
+
+@message("welcome")
+class Welcome:
+    """Answer to Hello and to each Beat: the incarnation of the control actor and how often it wants beats."""
+
+    incarnation: str
+    beat_ms: int = 1000
+
+
+@message("configure")
+class Configure:
+    """A configuration; the actor answers with a Beat whose ``revision`` or ``refused`` is this revision."""
+
+    revision: int
+    config: dict[str, Any]
+
+
+@message("stop")
+class Stop:
+    """Finish what is in hand and exit within ``deadline_ms``."""
+
+    deadline_ms: int = 5000
+
+
+# -- query over zmq -------------------------------------------------------------------------------------------------
+
+
+@message("tree-request")
+class TreeRequest:
+    """
+    The same question as ``GET /fs/tree``.
+
+    Attributes:
+        request: chosen by the asker, repeated in every part of the answer.
+        op: ``tree``, ``stats`` or ``search``.
+        view: empty for the only or default one.
+        path: bytes, absolute.
+        params: the other parameters by their HTTP names, as text.
+    """
+
+    request: str
+    op: str
+    view: str = ""
+    path: bytes = b"/"
+    params: dict[str, str] = {}  # noqa: RUF012
+
+
+@message("tree-reply")
+class TreeReply:
+    """
+    One part of an answer; the body frame follows it.
+
+    Attributes:
+        status: HTTP status code (200, 304, 400, 404).
+        part: 0, 1, 2, …
+        last: the body ends with this part. A body whose last part never comes is not whole.
+        headers: freshness and ETag as in HTTP; on part 0 only.
+    """
+
+    request: str
+    status: int
+    part: int
+    last: bool
+    headers: dict[str, str] = {}  # noqa: RUF012
