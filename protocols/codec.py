@@ -200,10 +200,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no wire form")
 
 
+@typing.dataclass_transform(frozen_default=True)
 def record(cls: type[T]) -> type[T]:
     """Class decorator: a frozen attrs class that travels inside messages as a positional array."""
     cls = attrs.frozen(cls)
-    fields = attrs.fields(cls)  # type: ignore[misc]
+    fields = attrs.fields(typing.cast(Any, cls))
     hints = typing.get_type_hints(cls)
     checks = [(f.name, _checker(hints[f.name])) for f in fields]
     required = sum(f.default is attrs.NOTHING for f in fields)
@@ -221,6 +222,7 @@ def record(cls: type[T]) -> type[T]:
     return cls
 
 
+@typing.dataclass_transform(frozen_default=True, kw_only_default=True)
 def message(kind: str) -> Callable[[type[T]], type[T]]:
     """
     Class decorator: a frozen attrs class that is a message of its own.
@@ -232,7 +234,9 @@ def message(kind: str) -> Callable[[type[T]], type[T]]:
     def decorate(cls: type[T]) -> type[T]:
         cls = attrs.frozen(kw_only=True)(cls)
         hints = typing.get_type_hints(cls)
-        fields = [(f.name, _checker(hints[f.name]), f.default is attrs.NOTHING) for f in attrs.fields(cls)]  # type: ignore[misc]
+        fields = [
+            (f.name, _checker(hints[f.name]), f.default is attrs.NOTHING) for f in attrs.fields(typing.cast(Any, cls))
+        ]
 
         def build(value: Mapping[str, Any]) -> Any:
             found: dict[str, Any] = {}

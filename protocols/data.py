@@ -236,12 +236,10 @@ class Item:
     """
     Operations to be applied together, in one transaction, in order.
 
-    On the wire each is an array of which the first element says its kind: see :data:`OPERATIONS`.
-
     Attributes:
         epoch: data epoch: grows with every start of a watcher's sequence.
         number: 1, 2, 3, … without holes within an epoch.
-        ops: ``(kind, record)`` pairs.
+        listing, names, moved, root, watermark: the operations of each kind with their place in the order of all.
     """
 
     epoch: int

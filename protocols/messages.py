@@ -110,7 +110,7 @@ class Heartbeat:
 
 @message("heartbeat-reply")
 class HeartbeatReply:
-    """Attributes: outcome ``ok``, ``login`` (log in again) or ``superseded``; seq of the heartbeat; the rest as in LoginReply."""
+    """Attributes: outcome: ``ok``, ``login`` (log in again) or ``superseded``; seq: of the heartbeat; rest as LoginReply."""
 
     outcome: str
     seq: int
