@@ -7,8 +7,12 @@ A *row* is a tuple, never a class, for there are millions of them::
     (name, mode, size, mtime_ns, ctime_ns, ino, uid, gid, nlink, target: bytes)    a symlink
     (name,)                                                                       known to be gone
 
-Rows travel in a frame of their own beside the message, a msgpack array with one array of rows per result or per
-``Listing``/``Names`` operation, in order. Only the view decodes that frame; watcher and syncer pass it on as bytes.
+Rows travel in a frame of their own beside the message: a msgpack array with one array of rows per ``ok`` result, or per
+``Listing`` (with errno 0) and ``Names`` operation, in order. Only the view decodes it; watcher and syncer pass it on.
+
+The attributes of a directory have two sources: its row in its parent's listing, and its *own* row, taken when it is itself
+looked at. The own row wins for as long as the directory can be looked at (its last Listing had errno 0): the two are read at
+different moments by different scanners, and only own rows come in an order that means something.
 
 What moves where::
 
@@ -50,7 +54,8 @@ class Task:
         dir: the watcher's id of the directory.
         path: its path below the root, without a leading slash; empty for the root.
         dev, ino: identity it must have; 0, 0 accepts any (the root, before it is known).
-        names: entries to lstat; empty means list the whole directory (and add its watch first).
+        names: entries to lstat; None means list the whole directory (and add its watch first); an empty array asks
+            for the directory's own row only.
         skip: entries not to be touched, because a stat of them hangs.
         known: (mtime_ns, ctime_ns) of the last good listing: when the directory still has them, answer ``same``.
     """
@@ -59,7 +64,7 @@ class Task:
     path: bytes
     dev: int
     ino: int
-    names: tuple[bytes, ...] = ()
+    names: tuple[bytes, ...] | None = None
     skip: tuple[bytes, ...] = ()
     known: tuple[int, int] | None = None
 
@@ -83,7 +88,7 @@ class Work:
 @record
 class Result:
     """
-    What one task found. Its rows are at the same index of the rows frame.
+    What one task found (a part of). The rows frame holds one array of rows per result whose status is ``ok``, in order.
 
     Attributes:
         dir: id, as in the task.
@@ -100,6 +105,8 @@ class Result:
         links: (name, ino) of rows with more than one hard link that are no directories.
         crossed: names of subdirectories on another device, which are not entered.
         unreadable: names whose lstat failed for another reason than not existing.
+        mount: the directory is a mount point; told of the root only.
+        fstype: type of its file system; told of the root only.
     """
 
     dir: int
@@ -117,6 +124,8 @@ class Result:
     links: tuple[tuple[bytes, int], ...] = ()
     crossed: tuple[bytes, ...] = ()
     unreadable: tuple[bytes, ...] = ()
+    mount: bool = False
+    fstype: str = ""
 
 
 @message("found")
@@ -166,11 +175,11 @@ class Listing:
     Operation: the names of directory ``dir`` in [lo, hi) are exactly the rows.
 
     Attributes:
-        dir: id.
+        dir: id; 0: nothing is to be done, its rows are passed over.
         own: the directory's own row with an empty name, or empty when unknown.
         ids: the id of each subdirectory among the rows, in order of the rows; 0 where the name is to be ignored.
         ignore: names of which this operation says nothing, neither that they exist nor that they do not.
-        errno: not 0: the directory could not be read, nothing is known of its content; what was known stays.
+        errno: not 0: the directory could not be read; what was known of its content stays; it has no rows.
     """
 
     dir: int
@@ -184,7 +193,7 @@ class Listing:
 
 @record
 class Names:
-    """Operation: single names of directory ``dir`` are as the rows say; a row of a name alone means gone."""
+    """Operation: single names of ``dir`` are as the rows say; a row of a name alone: gone. ids, ignore, dir 0 as above."""
 
     dir: int
     own: tuple[Any, ...]

@@ -33,6 +33,7 @@ class Login:
         nonce: repeated in the reply; tells replies to different logins apart.
         software: version of the program.
         sources: names of its sources.
+        instance: drawn at random by each process: tells apart two that claim the same epoch (a copied state folder).
     """
 
     agent: str
@@ -40,6 +41,7 @@ class Login:
     nonce: str
     software: str
     sources: tuple[str, ...] = ()
+    instance: str = ""
 
 
 @record
@@ -85,6 +87,7 @@ class PayloadStatus:
         counters: monotone counts.
         gauges: levels.
         facts: what the actor said of itself (endpoint, version …).
+        complaint: why it is not well (a refused configuration, a stall); empty when it is.
     """
 
     name: str
@@ -95,6 +98,7 @@ class PayloadStatus:
     counters: dict[str, int] = {}  # noqa: RUF012
     gauges: dict[str, int] = {}  # noqa: RUF012
     facts: dict[str, str] = {}  # noqa: RUF012
+    complaint: str = ""
 
 
 @message("heartbeat")

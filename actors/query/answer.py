@@ -1,0 +1,69 @@
+"""
+What an answer is, whichever way it travels. No I/O, no policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import attrs
+
+#: Takes the next piece of a body and returns when there is room for another one.
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class Stream(Protocol):
+    """A body too long to be held whole. Either written once, or closed without."""
+
+    async def write(self, send: Send) -> None:
+        """Hand the body to ``send`` piece by piece. Whatever is raised means: the body is not whole."""
+
+    def close(self) -> None:
+        """Release what is held for a body that nobody wants. Harmless at any time, also twice."""
+
+
+@attrs.frozen(eq=False)
+class HeaderBlock:
+    """
+    The freshness headers, ready for both transports.
+
+    Attributes:
+        fields: by name, as text.
+        lines: the same as HTTP header lines, each with its line end.
+    """
+
+    fields: Mapping[str, str]
+    lines: bytes
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> HeaderBlock:
+        """From names and values; values are printable ASCII."""
+        return cls(fields, b"".join(b"%s: %s\r\n" % (k.encode(), v.encode("ascii")) for k, v in fields.items()))
+
+
+#: For answers that are about no view.
+NO_HEADERS = HeaderBlock({}, b"")
+
+
+@attrs.define(eq=False)
+class Answer:
+    """
+    Attributes:
+        status: 200, 304, 400, 404; never 5xx.
+        body: the body, or how to get it.
+        headers: how fresh the answer is.
+        etag: weak entity tag with its quotes; empty for none.
+        content_type: of the body.
+    """
+
+    status: int
+    body: bytes | Stream
+    headers: HeaderBlock = NO_HEADERS
+    etag: str = ""
+    content_type: str = "application/json"
+
+    def close(self) -> None:
+        """Release a body that will not be sent."""
+        if not isinstance(self.body, bytes):
+            self.body.close()

@@ -1,0 +1,142 @@
+"""
+Which question a request is, whichever way it came. Errors of the asker are answers here; knows no transport.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from actors.query.answer import Answer
+from actors.query.body import BodyLimits
+from actors.query.fstree import tree
+from actors.query.params import Params, SearchQuery, TreeQuery, parse_query, search_query, split_target, tree_query
+from actors.query.search import search
+from actors.query.statistics import statistics
+from actors.query.stores import Stores, ViewStore
+from fustor.treestore.render import json_object
+from protocols.errors import RequestError
+
+#: What can be asked of a view.
+OPERATIONS = ("tree", "stats", "search")
+#: Clients repeat themselves: parsed requests that are kept.
+_KEPT_REQUESTS = 2048
+#: Longer targets are not kept.
+_KEPT_TARGET = 512
+
+_VIEWS = "/api/v1/views/"
+
+
+class Api:
+    """
+    Args:
+        stores: of the views.
+        limits: of bodies.
+        most_results, default_results: of one search.
+    """
+
+    def __init__(self, stores: Stores, limits: BodyLimits, most_results: int, default_results: int) -> None:
+        self._stores = stores
+        self._limits = limits
+        self._most_results = most_results
+        self._default_results = default_results
+        self._parsed: dict[bytes, tuple[ViewStore, TreeQuery]] = {}
+
+    def ask_target(self, target: bytes, if_none_match: str = "") -> Answer:
+        """The answer to GET ``target`` (path and query of a URL, percent-encoded)."""
+        known = self._parsed.get(target)
+        if known is not None:
+            return tree(known[0], known[1], if_none_match, self._limits)
+        try:
+            path, query = split_target(target)
+            return self._route(target, path.decode("ascii", "replace"), query, if_none_match)
+        except RequestError as error:
+            return bad_request(error)
+
+    def _route(self, target: bytes, path: str, query: bytes, if_none_match: str) -> Answer:
+        if path == "/":
+            return self._index()
+        if path == "/health":
+            return self._health()
+        if path == "/fs/tree":
+            operation, view = "tree", ""
+        elif path.startswith(_VIEWS) and path.count("/") == 5:
+            view, operation = path.removeprefix(_VIEWS).split("/")
+        else:
+            return self._no_endpoint(path)
+        params = parse_query(query)
+        if path == "/fs/tree":
+            view = params.get("view", b"").decode("utf-8", "replace")
+        store = self._stores.views.get(view or self._stores.default)
+        if store is None:
+            return self._no_view(view)
+        if operation == "tree":
+            wanted = tree_query(params)
+            if len(target) <= _KEPT_TARGET:
+                if len(self._parsed) >= _KEPT_REQUESTS:
+                    self._parsed.clear()
+                self._parsed[target] = store, wanted
+            return tree(store, wanted, if_none_match, self._limits)
+        if operation in OPERATIONS:
+            return self._other(operation, store, params)
+        return self._no_endpoint(path)
+
+    def ask(self, operation: str, view: str, params: Params, if_none_match: str = "") -> Answer:
+        """The answer to one of ``OPERATIONS`` about ``view``; empty: the default one."""
+        store = self._stores.views.get(view or self._stores.default)
+        if store is None:
+            return self._no_view(view)
+        try:
+            if operation == "tree":
+                return tree(store, tree_query(params), if_none_match, self._limits)
+            if operation in OPERATIONS:
+                return self._other(operation, store, params)
+        except RequestError as error:
+            return bad_request(error)
+        return bad_request(RequestError("op", operation[:100], ", ".join(OPERATIONS)))
+
+    def _other(self, operation: str, store: ViewStore, params: Params) -> Answer:
+        if operation == "stats":
+            return statistics(store)
+        return search(store, self._search_query(params), self._limits)
+
+    def _search_query(self, params: Params) -> SearchQuery:
+        return search_query(params, self._most_results, self._default_results)
+
+    def _no_view(self, view: str) -> Answer:
+        views = list(self._stores.views)
+        body = {"error": "there is no such view", "field": "view", "value": view[:200], "accepted": views}
+        return Answer(404, json_object(body))
+
+    def _no_endpoint(self, path: str) -> Answer:
+        body = {
+            "error": "there is nothing here",
+            "field": "url",
+            "value": path[:200],
+            "accepted": [*self._endpoints, "/health", "/"],
+        }
+        return Answer(404, json_object(body))
+
+    @functools.cached_property
+    def _endpoints(self) -> list[str]:
+        views = [f"{_VIEWS}{view}/{operation}" for view in self._stores.views for operation in OPERATIONS]
+        return ["/fs/tree", *views]
+
+    def _index(self) -> Answer:
+        body = {
+            "service": "fustor",
+            "endpoints": [*self._endpoints, "/health"],
+            "example": "/fs/tree?path=/&max_depth=1",
+            "views": list(self._stores.views),
+            "default_view": self._stores.default,
+        }
+        return Answer(200, json_object(body))
+
+    def _health(self) -> Answer:
+        views = {name: store.state() for name, store in self._stores.views.items()}
+        return Answer(200, json_object({"status": "ok", "views": views}))
+
+
+def bad_request(error: RequestError) -> Answer:
+    """400 with what is wrong."""
+    body = {"error": str(error), "field": error.field, "value": error.value, "accepted": error.accepted}
+    return Answer(400, json_object(body))

@@ -1,0 +1,156 @@
+"""
+Bodies that may be long: read in one short transaction, rendered and sent at the reader's pace.
+
+The first slice is read at once. If that is all, the answer is short, and whole. If not, a task copies the rest of the
+records into a spool, as fast as it can and whatever the client does, while another renders and sends what is there.
+
+What this module does not do: it knows nothing of trees or searches, only of items and their size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from actors.query.answer import Send
+from actors.query.spool import Spool
+from actors.query.stores import Lease
+
+#: Seconds of work between two checkpoints.
+_TURN_SECONDS = 0.002
+
+#: Plain data and its size in bytes; data None: nothing yet, but time passes.
+Item = tuple[Any, int]
+
+
+class Renderer(Protocol):
+    """Turns items into the text of a body."""
+
+    def feed(self, item: Any, out: list[bytes]) -> int:
+        """Append the text of ``item`` to ``out``; its size."""
+
+    def end(self, out: list[bytes]) -> None:
+        """Append the end of the text."""
+
+
+@attrs.frozen
+class BodyLimits:
+    """
+    Attributes:
+        whole_bytes: an answer whose records are no larger is sent whole.
+        slice_bytes: of text, sent at once.
+        spool_memory_bytes: what may wait in memory for a slow reader; more goes to an unlinked file.
+        spool_folder: where that file is; None for the system's folder for temporary files.
+    """
+
+    whole_bytes: int = 64 << 10
+    slice_bytes: int = 256 << 10
+    spool_memory_bytes: int = 16 << 20
+    spool_folder: str | None = None
+
+
+def make_body(lease: Lease, items: Iterator[Item], renderer: Renderer, limits: BodyLimits) -> bytes | LongBody:
+    """
+    The body of ``items``, whole where it is short. Takes ``lease`` over in either case, and when it raises.
+
+    Args:
+        lease: what ``items`` read from.
+        items: read in this call as far as ``whole_bytes`` or one turn of work goes.
+    """
+    try:
+        first: list[Any] = []
+        size = 0
+        turn = time.perf_counter() + _TURN_SECONDS
+        for data, length in items:
+            if data is not None:
+                first.append(data)
+                size += length
+            if size > limits.whole_bytes or time.perf_counter() > turn:
+                return LongBody(lease, items, first, size, renderer, limits)
+        out: list[bytes] = []
+        for data in first:
+            renderer.feed(data, out)
+        renderer.end(out)
+    except BaseException:
+        lease.close()
+        raise
+    lease.close()
+    return b"".join(out)
+
+
+class LongBody:
+    """A :class:`~actors.query.answer.Stream`; see :func:`make_body`."""
+
+    def __init__(
+        self, lease: Lease, items: Iterator[Item], first: list[Any], size: int, renderer: Renderer, limits: BodyLimits
+    ) -> None:
+        self._lease = lease
+        self._items = items
+        self._renderer = renderer
+        self._limits = limits
+        self._spool = Spool(limits.spool_memory_bytes, limits.spool_folder)
+        self._spool.put(first, size)
+
+    @property
+    def spilled(self) -> int:
+        """Bytes that went through the file."""
+        return self._spool.spilled
+
+    async def write(self, send: Send) -> None:
+        """
+        Send the body.
+
+        Raises:
+            MachineError: a record is damaged.
+            OSError: the spool file can't be written.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._copy)
+                await self._render(send)
+        except BaseExceptionGroup as group:
+            # One cause in all but the rarest cases; the sender tells a peer that is gone by its type.
+            raise group.exceptions[0] from None
+
+    async def _copy(self) -> None:
+        spool, most = self._spool, self._limits.whole_bytes
+        batch: list[Any] = []
+        size = 0
+        turn = time.perf_counter() + _TURN_SECONDS
+        for data, length in self._items:
+            if data is not None:
+                batch.append(data)
+                size += length
+            if size > most or time.perf_counter() > turn:
+                if batch:
+                    spool.put(batch, size)
+                    batch, size = [], 0
+                await trio.lowlevel.checkpoint()
+                turn = time.perf_counter() + _TURN_SECONDS
+        self._lease.close()
+        if batch:
+            spool.put(batch, size)
+        spool.end()
+
+    async def _render(self, send: Send) -> None:
+        spool, feed, most = self._spool, self._renderer.feed, self._limits.slice_bytes
+        out: list[bytes] = []
+        size = 0
+        while (batch := await spool.take()) is not None:
+            for data in batch:
+                size += feed(data, out)
+                if size >= most:
+                    await send(b"".join(out))
+                    out.clear()
+                    size = 0
+        self._renderer.end(out)
+        await send(b"".join(out))
+
+    def close(self) -> None:
+        """Release the snapshot and the spool."""
+        self._lease.close()
+        self._spool.close()

@@ -1,0 +1,120 @@
+"""
+What a query actor may be told, checked as a whole before anything is opened.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from actors.query.body import BodyLimits
+from actors.query.http.server import HttpLimits
+from fustor.runtime.config import between, structure
+from protocols.errors import ConfigError
+
+
+@attrs.frozen(kw_only=True)
+class QueryLimits:
+    """
+    Limits of one worker; names as in the configuration.
+
+    Attributes:
+        http_url_bytes, http_header_bytes, http_body_bytes: of a request.
+        http_header_seconds: from the first byte of a request to its last.
+        http_idle_seconds: between requests.
+        http_stall_seconds: a reader that takes nothing for so long is dropped.
+        http_connections: at once.
+        http_gzip_bytes: longer bodies are coded when the client accepts gzip.
+        query_whole_bytes: records of an answer that is sent whole.
+        query_slice_bytes: of a long answer, at once; the size of a body frame over zmq.
+        query_spool_bytes: of copied records that wait in memory for a slow reader, for each long answer.
+        query_spool_folder: where what exceeds that goes; empty for the system's folder for temporary files.
+        query_peer_seconds: a zmq peer that takes nothing for so long is dropped.
+        query_requests: zmq requests under way at once.
+        search_results, search_default_results: of one search, at most, and when nothing is said.
+    """
+
+    http_url_bytes: int = attrs.field(default=8 << 10, validator=between(256, 1 << 20))
+    http_header_bytes: int = attrs.field(default=16 << 10, validator=between(256, 1 << 20))
+    http_body_bytes: int = attrs.field(default=64 << 10, validator=between(0, 64 << 20))
+    http_header_seconds: float = attrs.field(default=10.0, validator=between(0.1, 3600))
+    http_idle_seconds: float = attrs.field(default=75.0, validator=between(0.1, 86400))
+    http_stall_seconds: float = attrs.field(default=30.0, validator=between(0.1, 3600))
+    http_connections: int = attrs.field(default=10_000, validator=between(1, 1_000_000))
+    http_gzip_bytes: int = attrs.field(default=1 << 10, validator=between(0, 1 << 30))
+    query_whole_bytes: int = attrs.field(default=64 << 10, validator=between(1, 16 << 20))
+    query_slice_bytes: int = attrs.field(default=256 << 10, validator=between(1 << 10, 16 << 20))
+    query_spool_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
+    query_spool_folder: str = ""
+    query_peer_seconds: float = attrs.field(default=30.0, validator=between(0.1, 3600))
+    query_requests: int = attrs.field(default=256, validator=between(1, 65536))
+    search_results: int = attrs.field(default=1_000_000, validator=between(1, 1 << 40))
+    search_default_results: int = attrs.field(default=10_000, validator=between(1, 1 << 40))
+
+    def http(self) -> HttpLimits:
+        """Those of the HTTP server."""
+        return HttpLimits(
+            url_bytes=self.http_url_bytes,
+            header_bytes=self.http_header_bytes,
+            body_bytes=self.http_body_bytes,
+            header_seconds=self.http_header_seconds,
+            idle_seconds=self.http_idle_seconds,
+            stall_seconds=self.http_stall_seconds,
+            connections=self.http_connections,
+            gzip_bytes=self.http_gzip_bytes,
+        )
+
+    def body(self) -> BodyLimits:
+        """Those of bodies."""
+        return BodyLimits(
+            whole_bytes=self.query_whole_bytes,
+            slice_bytes=self.query_slice_bytes,
+            spool_memory_bytes=self.query_spool_bytes,
+            spool_folder=self.query_spool_folder or None,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class QueryConfig:
+    """
+    Attributes:
+        views: folder of the tree store by name of the view; the store need not exist yet.
+        default_view: which is meant when none is named.
+        listen: name of the inherited listening socket; empty: no HTTP.
+        query: zmq endpoint to bind; empty: no zmq.
+        key_file: key pair of this side, for the zmq endpoint when it is tcp.
+        authorized: folder of the keys that may connect.
+        lease_seconds: a watermark older than this makes a source stale.
+        limits: see QueryLimits.
+    """
+
+    views: dict[str, str]
+    default_view: str
+    listen: str = "http"
+    query: str = ""
+    key_file: str = ""
+    authorized: str = ""
+    lease_seconds: float = attrs.field(default=3.0, validator=between(0.1, 86400))
+    limits: QueryLimits = QueryLimits()
+
+    def __attrs_post_init__(self) -> None:
+        if self.default_view not in self.views:
+            accepted = f"the name of a configured view: {', '.join(self.views) or 'there is none'}"
+            raise ConfigError("default_view", self.default_view, accepted)
+        for name in self.views:
+            if not name.isascii() or not name.isprintable() or not name or "/" in name:
+                raise ConfigError("views", name, "names of printable ASCII without a slash")
+        for field in ("key_file", "authorized"):
+            if self.query and not getattr(self, field):
+                raise ConfigError(field, "", "a path (the zmq endpoint is encrypted)")
+
+
+def parse(config: dict[str, Any]) -> QueryConfig:
+    """
+    The configuration in plain data.
+
+    Raises:
+        ConfigFaults: all that is wrong with it.
+    """
+    return structure(QueryConfig, config)

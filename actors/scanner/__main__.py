@@ -1,0 +1,76 @@
+"""Start a scanner: ``python -P -m actors.scanner``, by a guardian; ``--check`` says whether a configuration is right."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import zmq
+
+from actors.scanner.look import Looker, Place
+from actors.scanner.mounts import Mounts
+from actors.scanner.patterns import compile_patterns
+from actors.scanner.worker import ScannerLimits, Worker
+from fustor.runtime.actor import Host, run_blocking_actor
+from fustor.runtime.config import structure
+from fustor.runtime.sockets import open_socket
+from fustor.runtime.source import SourceConfig
+
+
+@attrs.frozen
+class ScannerConfig:
+    """What a scanner is told: its source, its number among the source's scanners, its limits."""
+
+    source: SourceConfig
+    slot: int = attrs.field(validator=attrs.validators.ge(0))
+    limits: ScannerLimits = ScannerLimits()
+
+
+def build(config: dict[str, Any]) -> Callable[[Host], None]:
+    """
+    The scanner for one configuration.
+
+    Raises:
+        ConfigFaults, ConfigError: it can't be accepted.
+    """
+    told = structure(ScannerConfig, config)
+    takes = compile_patterns(told.source)
+    root = os.fsencode(told.source.root)
+
+    def run(host: Host) -> None:
+        host.counters.update(entries=0, works=0)
+        context = zmq.Context()
+        name = told.source.name
+        work = open_socket(context, zmq.PULL, connect=f"ipc://work.{name}.{told.slot}", hwm=64)
+        found = open_socket(context, zmq.PUSH, connect=f"ipc://found.{name}", hwm=64)
+        mounts = Mounts(root)
+
+        def make_looker(add_watch: Callable[[int], int], place: Place) -> Looker:
+            return Looker(
+                root=root,
+                takes=takes,
+                one_filesystem=told.source.one_filesystem,
+                mounts=mounts,
+                add_watch=add_watch,
+                place=place,
+            )
+
+        worker = Worker(told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits)
+        worker.start()
+        host.ready(source=name)
+        period = min(0.25, told.limits.stuck_seconds / 4)
+        while not host.stop_requested.wait(period):
+            worker.check(time.monotonic())
+        if worker.stop(1.0):
+            work.close()
+            found.close()
+            context.term()
+
+    return run
+
+
+if __name__ == "__main__":
+    run_blocking_actor("scanner", build)

@@ -1,0 +1,80 @@
+"""
+Which paths belong to a source: gitignore patterns and google-re2 expressions.
+
+An entry is taken unless an ``exclude`` pattern or expression matches it; where there are ``include`` patterns or expressions, one
+of them must match too, except for directories, which are always walked. Paths are matched below the root, without a leading
+slash; bytes that are no UTF-8 are matched as U+FFFD.
+
+What this module does not do: follow gitignore's rule of a file's parents (an excluded directory is never entered, which is
+the same), or read ``.gitignore`` files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pathspec
+import re2
+
+from actors.scanner.look import Takes
+from fustor.runtime.source import SourceConfig
+from protocols.errors import ConfigError
+
+
+def _gitignore(field: str, lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
+    for place, line in enumerate(lines):
+        try:
+            pathspec.GitIgnoreSpec.from_lines([line])
+        except ValueError as error:
+            raise ConfigError(f"{field}[{place}]", line, f"a gitignore pattern ({error})") from None
+    return pathspec.GitIgnoreSpec.from_lines(lines)
+
+
+def _expressions(field: str, sources: Sequence[str]) -> list[re2._Regexp[str]]:
+    options = re2.Options()
+    options.log_errors = False  # it would print them to stderr as well
+    compiled = []
+    for place, source in enumerate(sources):
+        try:
+            compiled.append(re2.compile(source, options))
+        except re2.error as error:
+            why = error.args[0]
+            text = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
+            # RE2 quotes the part that it could not read: that is the position.
+            part = text.rpartition(": ")[2]
+            at = source.find(part) if part else -1
+            where = f" at position {at}" if at >= 0 else ""
+            raise ConfigError(f"{field}[{place}]", source, f"a regular expression of RE2 ({text}{where})") from None
+    return compiled
+
+
+def compile_patterns(source: SourceConfig) -> Takes | None:
+    """
+    The test for one source.
+
+    Returns:
+        ``takes(path, is_directory)``; None where everything is taken.
+
+    Raises:
+        ConfigError: a pattern can't be read; names it, and the position where RE2 tells it.
+    """
+    if not (source.include or source.exclude or source.include_regex or source.exclude_regex):
+        return None
+    exclude = _gitignore("exclude", source.exclude)
+    include = _gitignore("include", source.include)
+    exclude_regex = _expressions("exclude_regex", source.exclude_regex)
+    include_regex = _expressions("include_regex", source.include_regex)
+    selective = bool(source.include or source.include_regex)
+
+    def takes(path: bytes, is_directory: bool) -> bool:
+        text = path.decode("utf-8", "replace")
+        probe = text + "/" if is_directory else text
+        if source.exclude and exclude.match_file(probe):
+            return False
+        if any(regex.search(text) for regex in exclude_regex):
+            return False
+        if not selective or is_directory:
+            return True
+        return include.match_file(probe) or any(regex.search(text) for regex in include_regex)
+
+    return takes

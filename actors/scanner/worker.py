@@ -1,0 +1,284 @@
+"""
+The thread that looks, and its replacement while the storage does not answer.
+
+One thread at a time owns the sockets: it takes a work message, looks, and sends what it found. When it has touched nothing new
+for ``stuck_seconds`` in the middle of a work, the main thread declares it stuck: another thread takes over the sockets, reports
+what was found before the hang and at which name it hangs, and goes on with other work. When the hung call returns, its thread
+sees that it was replaced, leaves a note and ends.
+
+What this module does not do: decide what is looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+import zmq
+
+from actors.scanner.channel import WatcherChannel
+from actors.scanner.look import Looker, Part, Place
+from protocols.codec import DATA_LIMITS, decode, encode, pack
+from protocols.data import OK, Found, Stuck, Unstuck, Work
+from protocols.errors import ProtocolError
+
+
+@attrs.frozen
+class ScannerLimits:
+    """
+    Bounds of a scanner.
+
+    Attributes:
+        stuck_seconds: a system call that takes longer is declared stuck.
+        most_stuck: stuck threads at a time; above it the scanner waits, and says so.
+        rows_per_message: findings are sent at the latest with this many rows.
+    """
+
+    stuck_seconds: float = 5.0
+    most_stuck: int = 16
+    rows_per_message: int = 2000
+
+
+class Host(Protocol):
+    """What a worker needs of its actor host."""
+
+    counters: dict[str, int]
+    gauges: dict[str, int]
+    outstanding: bool
+    state: str
+
+
+class Replaced(Exception):
+    """Raised in a thread that finds that another one has taken over."""
+
+
+class Worker:
+    """
+    Args:
+        slot: this scanner's number.
+        work: the PULL socket, ``found``: the PUSH socket; handed from thread to thread, never used by two at once.
+        channel_path: unix socket of the watcher.
+        make_looker: builds a looker for one thread.
+        host: counters, gauges and state for the beat.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        work: zmq.Socket[bytes],
+        found: zmq.Socket[bytes],
+        channel_path: str,
+        make_looker: Callable[[Callable[[int], int], Place], Looker],
+        host: Host,
+        limits: ScannerLimits,
+    ) -> None:
+        self._slot = slot
+        self._work_socket, self._found_socket = work, found
+        self._channel_path = channel_path
+        self._make_looker = make_looker
+        self._host = host
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._turn = 0  # number of the thread that owns the sockets
+        self._place = Place()
+        self._work: Work | None = None
+        self._parts: list[Part] = []
+        self._sending = False
+        self._channel: WatcherChannel | None = None
+        self._stuck: dict[int, Unstuck] = {}
+        self._notes: deque[Unstuck] = deque()
+        self._names: deque[Work] = deque()
+        self._lists: deque[Work] = deque()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._seen = (0, 0.0)
+
+    # -- the main thread's side ---------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._take_over([])
+
+    def stop(self, seconds: float) -> bool:
+        """End after the entry in hand; False when the storage holds the thread for longer than ``seconds``."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        if self._thread is not None:
+            self._thread.join(seconds)
+            return not self._thread.is_alive()
+        return True
+
+    def check(self, now: float) -> None:
+        """To be called several times within ``stuck_seconds``: replace a thread that hangs."""
+        with self._lock:
+            host, place, work = self._host, self._place, self._work
+            host.outstanding = work is not None
+            host.gauges["stuck"] = len(self._stuck)
+            if work is None or self._sending or self._seen[0] != place.count:
+                self._seen = (place.count, now)
+                host.state = "waiting" if len(self._stuck) >= self._limits.most_stuck else "running"
+                return
+            if now - self._seen[1] < self._limits.stuck_seconds:
+                return
+            if len(self._stuck) >= self._limits.most_stuck:
+                host.state = "waiting"
+                return
+            self._stuck[self._turn] = Unstuck(slot=self._slot, epoch=work.epoch, dir=place.dir, name=place.name)
+            host.counters["stuck"] = host.counters.get("stuck", 0) + 1
+            first = self._message(work, self._parts, last=False)
+            stuck = Stuck(slot=self._slot, epoch=work.epoch, number=work.number, dir=place.dir, name=place.name)
+            self._work, self._parts = None, []
+            self._take_over([first, [encode(stuck)]])
+
+    def _take_over(self, first: list[list[bytes]]) -> None:
+        self._turn += 1
+        self._place = Place()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._turn, self._place, first), name=f"looker-{self._turn}", daemon=True
+        )
+        self._thread.start()
+
+    # -- the looking thread's side ------------------------------------------------------------------------------------
+
+    def _run(self, turn: int, place: Place, first: list[list[bytes]]) -> None:
+        try:
+            for frames in first:
+                self._send(turn, frames)
+            while not self._stopping:
+                self._round(turn, place)
+        except Replaced:
+            with self._lock:
+                note = self._stuck.pop(turn, None)
+            if note is not None:
+                self._notes.append(note)
+                os.eventfd_write(self._wake, 1)
+
+    def _round(self, turn: int, place: Place) -> None:
+        """Wait for work, do one message of it."""
+        channel = self._channel
+        if channel is None:
+            try:
+                channel = self._channel = WatcherChannel.connect(self._channel_path, self._slot)
+            except OSError:
+                # No watcher yet: it is started by the same hands as we are.
+                self._wait(None, 100)
+                return
+        if self._names or self._lists:
+            self._receive(channel)
+        elif not self._wait(channel, -1) or not self._receive(channel):
+            return
+        while self._notes:
+            self._send(turn, [encode(self._notes.popleft())])
+        work = self._names.popleft() if self._names else self._lists.popleft() if self._lists else None
+        if work is not None:
+            self._do(turn, place, channel, work)
+
+    def _wait(self, channel: WatcherChannel | None, milliseconds: int) -> bool:
+        """Until there is work, a note, a stop, or the end of the channel (False)."""
+        poller = zmq.Poller()
+        poller.register(self._wake, zmq.POLLIN)
+        if channel is not None:
+            poller.register(self._work_socket, zmq.POLLIN)
+            poller.register(channel.connection.fileno(), zmq.POLLIN)
+        ready = dict(poller.poll(milliseconds))
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+        if channel is not None and channel.connection.fileno() in ready:
+            # The watcher never speaks twice: this is the end of file.
+            channel.close()
+            self._channel = None
+            self._names.clear()
+            self._lists.clear()
+            return False
+        return True
+
+    def _receive(self, channel: WatcherChannel) -> bool:
+        """Take all work that has arrived; names before listings."""
+        while True:
+            try:
+                frames = self._work_socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return True
+            try:
+                work = decode(frames[0], Work, limits=DATA_LIMITS)
+            except ProtocolError:
+                self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
+                continue
+            if work.epoch == channel.epoch:
+                queue = self._lists if any(task.names is None for task in work.tasks) else self._names
+                queue.append(work)
+
+    def _do(self, turn: int, place: Place, channel: WatcherChannel, work: Work, *, inner: bool = False) -> None:
+        looker = self._make_looker(channel.add_watch, place)
+        parts: list[Part] = []
+        self._begin(turn, work, parts)
+        rows = 0
+        for task in work.tasks:
+            for part in looker.look(task):
+                parts.append(part)
+                rows += len(part[1])
+                self._host.counters["entries"] += len(part[1])
+                if rows >= self._limits.rows_per_message and (not part[0].last or task is not work.tasks[-1]):
+                    self._send(turn, self._message(work, parts, last=False))
+                    parts = []
+                    rows = 0
+                    self._begin(turn, work, parts)
+                    if not inner and part[0].listed:
+                        self._interleave(turn, place, channel)
+                        self._begin(turn, work, parts)
+        self._host.counters["works"] += 1
+        self._send(turn, self._message(work, parts, last=True))
+        with self._lock:
+            if self._turn == turn:
+                self._work = None
+
+    def _interleave(self, turn: int, place: Place, channel: WatcherChannel) -> None:
+        """Between the parts of a long listing: names that had events do not wait for its end."""
+        self._receive(channel)
+        at = place.dir, place.name
+        while self._names:
+            self._do(turn, place, channel, self._names.popleft(), inner=True)
+        place.dir, place.name = at
+
+    def _begin(self, turn: int, work: Work, parts: list[Part]) -> None:
+        with self._lock:
+            if self._turn != turn:
+                raise Replaced
+            self._work, self._parts = work, parts
+
+    def _message(self, work: Work, parts: list[Part], *, last: bool) -> list[bytes]:
+        found = Found(
+            slot=self._slot,
+            epoch=work.epoch,
+            number=work.number,
+            results=tuple([result for result, _ in parts]),
+            last=last,
+        )
+        return [encode(found), pack([rows for result, rows in parts if result.status == OK])]
+
+    def _send(self, turn: int, frames: list[bytes]) -> None:
+        """Send, waiting while the watcher is slow; given up when it is gone."""
+        with self._lock:
+            if self._turn != turn:
+                raise Replaced
+            self._sending = True
+        try:
+            while not self._stopping:
+                try:
+                    self._found_socket.send_multipart(frames, zmq.NOBLOCK)
+                    return
+                except zmq.Again:
+                    poller = zmq.Poller()
+                    poller.register(self._found_socket, zmq.POLLOUT)
+                    if self._channel is None:
+                        return
+                    poller.register(self._channel.connection.fileno(), zmq.POLLIN)
+                    if self._channel.connection.fileno() in dict(poller.poll(1000)):
+                        return  # the next round sees it too
+        finally:
+            self._sending = False

@@ -1,0 +1,367 @@
+"""
+Start a watcher: ``python -P -m actors.watcher``, by a guardian.
+
+The ring of sockets around :class:`~actors.watcher.core.WatcherCore`: inotify, the connections of the scanners, PUSH to each of
+them, PULL from all, PUSH to the syncer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+import zmq
+from inotify_simple import INotify
+
+from actors.watcher.core import WatcherCore, WatcherLimits
+from actors.watcher.inotify import MASK
+from fustor.runtime.actor import Host, run_actor
+from fustor.runtime.config import structure
+from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.sockets import open_socket
+from fustor.runtime.source import SourceConfig
+from protocols.codec import DATA_LIMITS, decode, encode, pack, unpack
+from protocols.data import Applied, Found, Stuck, SyncerHello, Unstuck
+from protocols.errors import DecodeError, ProtocolError
+
+#: Bytes of one read of inotify: several thousand records.
+_READ = 1 << 18
+
+
+@attrs.frozen
+class WatcherConfig:
+    """What a watcher is told: its source, a folder for its state, its limits."""
+
+    source: SourceConfig
+    state: str
+    limits: WatcherLimits = WatcherLimits()
+
+
+@attrs.define
+class Memory:
+    """
+    What a watcher remembers over its own death, in a small file.
+
+    Attributes:
+        epoch: the last data epoch that was begun.
+        mount: the root was a mount point: when it is none later, it is not mounted, and not empty.
+    """
+
+    path: Path
+    epoch: int = 0
+    mount: bool = False
+
+    @classmethod
+    def load(cls, path: Path) -> Memory:
+        """Read it; whatever can't be read counts as nothing remembered."""
+        try:
+            value = json.loads(path.read_bytes())
+            return cls(path, int(value["epoch"]), bool(value["mount"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(path)
+
+    def save(self) -> None:
+        """
+        Write it, atomically and durably.
+
+        Raises:
+            OSError: the state folder can't be written.
+        """
+        new = self.path.with_suffix(".new")
+        with new.open("w") as file:
+            json.dump({"epoch": self.epoch, "mount": self.mount}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+
+
+class Watcher:
+    """One source, from epoch to epoch."""
+
+    def __init__(self, config: WatcherConfig, host: Host) -> None:
+        self._config = config
+        self._host = host
+        source = config.source
+        self._memory = Memory.load(Path(config.state) / "watcher.json")
+        context = zmq.Context()
+        self._context = context
+        self._works = [
+            MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://work.{source.name}.{slot}", hwm=16))
+            for slot in range(source.scanners)
+        ]
+        self._found = MeshSocket(open_socket(context, zmq.PULL, bind=f"ipc://found.{source.name}", hwm=64))
+        self._uplink = MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://uplink.{source.name}", hwm=64))
+        self._path = f"inotify.{source.name}"
+        self._core = self._new_core()
+        self._inotify = INotify(nonblocking=True)
+        self._connections: dict[int, socket.socket] = {}
+        self._syncer = ""
+        self._sent = 0  # number of the last item handed to the syncer
+        self._more = trio.Event()
+        self._cookie = 0
+        self._totals: dict[str, int] = {}
+
+    def _new_core(self) -> WatcherCore:
+        source = self._config.source
+        self._memory.epoch += 1
+        try:
+            self._memory.save()
+        except OSError as error:
+            # The epoch then comes from the view: whoever has a later one than ours makes us take a later one still.
+            self._host.log.warning(
+                "state can't be written", extra={"file": str(self._memory.path), "error": str(error)}
+            )
+        patterns = source.include or source.exclude or source.include_regex or source.exclude_regex
+        return WatcherCore(
+            self._memory.epoch,
+            was_mount=self._memory.mount,
+            # Patterns speak of paths: what lies below a renamed directory may belong or not belong anew.
+            relink=not patterns,
+            fast_audit=source.fast_audit_seconds,
+            full_audit=source.full_audit_seconds,
+            limits=self._config.limits,
+        )
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        Path(self._path).unlink(missing_ok=True)
+        listener.bind(self._path)
+        listener.listen(16)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._accept, listener, nursery)
+                nursery.start_soon(self._receive)
+                nursery.start_soon(self._send_items)
+                nursery.start_soon(self._tick)
+                nursery.start_soon(self._read)
+                self._host.ready(epoch=str(self._core.epoch))
+        finally:
+            listener.close()
+            for mesh in (*self._works, self._found, self._uplink):
+                mesh.close()
+            self._context.term()
+
+    def _begin_epoch(self) -> None:
+        """Forget everything but the memory: all watches fall with the old descriptor, scanners connect anew."""
+        self._host.log.warning("new epoch", extra={"reason": self._core.over})
+        for name, count in self._core.counters.items():
+            self._totals[name] = self._totals.get(name, 0) + count
+        self._core = self._new_core()
+        fresh = INotify(nonblocking=True)
+        # The reader waits on the number of the descriptor: it stays the same.
+        os.dup2(fresh.fileno(), self._inotify.fileno(), inheritable=False)
+        fresh.close()
+        for connection in self._connections.values():
+            connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
+        self._sent = 0
+
+    # -- scanners -----------------------------------------------------------------------------------------------------
+
+    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                continue
+            connection.setblocking(False)
+            nursery.start_soon(self._scanner, connection)
+
+    async def _scanner(self, connection: socket.socket) -> None:
+        """One scanner's connection, until it ends."""
+        slot = -1
+        try:
+            with trio.move_on_after(5):
+                await trio.lowlevel.wait_readable(connection)
+                hello = unpack(connection.recv(4096))
+                slot = int(hello["slot"])
+            if not 0 <= slot < len(self._works):
+                return
+            core = self._core
+            if slot in self._connections:
+                # A successor is here before we saw its predecessor end.
+                self._connections.pop(slot).shutdown(socket.SHUT_RDWR)
+                core.scanner_down(slot)
+            socket.send_fds(connection, [pack({"epoch": core.epoch, "mask": MASK})], [self._inotify.fileno()])
+            self._connections[slot] = connection
+            core.scanner_up(slot)
+            self._pump()
+            while True:
+                await trio.lowlevel.wait_readable(connection)
+                if not connection.recv(4096):
+                    break
+        except (OSError, DecodeError, KeyError, TypeError, ValueError) as error:
+            self._host.log.warning("scanner's connection failed", extra={"slot": slot, "error": str(error)})
+        finally:
+            if self._connections.get(slot) is connection:
+                del self._connections[slot]
+                self._core.scanner_down(slot)
+                self._pump()
+            trio.lowlevel.notify_closing(connection)
+            connection.close()
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            frames = await self._found.receive()
+            while True:
+                try:
+                    self._message(frames)
+                except ProtocolError as error:
+                    self._count("refused")
+                    self._host.log.warning("message refused", extra={"error": str(error)})
+                try:
+                    frames = self._found.receive_nowait()
+                except trio.WouldBlock:
+                    break
+                self._drain(tick=False)
+            self._pump()
+
+    def _message(self, frames: list[bytes]) -> None:
+        message = decode(frames[0], Found, Stuck, Unstuck, Applied, SyncerHello, limits=DATA_LIMITS)
+        core = self._core
+        if isinstance(message, Found):
+            if len(frames) != 2:
+                raise DecodeError("found: two frames are accepted")
+            core.found(message, frames[1])
+            if core.mount and not self._memory.mount:
+                self._memory.mount = True
+                self._save()
+        elif isinstance(message, Stuck):
+            self._host.log.warning(
+                "storage does not answer", extra={"dir": message.dir, "entry": message.name.decode("utf-8", "replace")}
+            )
+            core.stuck(message)
+        elif isinstance(message, Unstuck):
+            core.unstuck(message)
+        elif isinstance(message, SyncerHello):
+            self._syncer = message.incarnation
+            self._sent = 0
+        elif message.incarnation == self._syncer:
+            core.acknowledged(message.epoch, message.applied)
+            if message.epoch > self._memory.epoch:
+                self._memory.epoch = message.epoch
+
+    def _save(self) -> None:
+        try:
+            self._memory.save()
+        except OSError as error:
+            self._host.log.warning(
+                "state can't be written", extra={"file": str(self._memory.path), "error": str(error)}
+            )
+
+    async def _send_items(self) -> None:
+        while True:
+            await self._more.wait()
+            self._more = trio.Event()
+            while True:
+                item = self._next_item()
+                if item is None:
+                    break
+                syncer = self._syncer
+                await self._uplink.send([item[1], item[2]])
+                if self._syncer == syncer and self._sent < item[0]:
+                    self._sent = item[0]
+
+    def _next_item(self) -> tuple[int, bytes, bytes] | None:
+        """The first item that this syncer has not got; nothing while there is none."""
+        items = self._core.items
+        if not self._syncer or not items or items[-1][0] <= self._sent:
+            return None
+        first = items[0][0]
+        return items[max(0, self._sent + 1 - first)]
+
+    # -- events and time ----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._inotify)
+            self._drain(tick=False)
+            self._pump()
+            await trio.lowlevel.checkpoint()
+
+    def _drain(self, *, tick: bool) -> None:
+        """Read inotify until it is empty (or for a bounded while, under a flood)."""
+        fd = self._inotify.fileno()
+        for _ in range(16):
+            wall = time.time_ns()
+            try:
+                records = os.read(fd, _READ)
+            except BlockingIOError:
+                self._core.events(b"", wall, drained=True)
+                return
+            self._core.events(records, wall, drained=len(records) < _READ // 2)
+
+    async def _tick(self) -> None:
+        period = min(0.25, self._config.limits.watermark_seconds)
+        while True:
+            await trio.sleep(period)
+            self._drain(tick=True)
+            self._pump()
+
+    def _pump(self) -> None:
+        """After anything happened: remove watches, hand out work, note the time, wake the sender."""
+        core = self._core
+        if core.over:
+            self._begin_epoch()
+            core = self._core
+        if core.unwatch:
+            for wd in core.unwatch:
+                try:
+                    self._inotify.rm_watch(wd)
+                except OSError:
+                    continue  # it went with its directory
+            core.unwatch.clear()
+        for slot, work in core.take_work():
+            try:
+                self._works[slot].send_nowait([encode(work)])
+            except trio.WouldBlock:
+                # Its socket is full or just gone: end the connection, everything it had is handed out again.
+                self._connections[slot].shutdown(socket.SHUT_RDWR)
+        core.tick(time.monotonic(), time.time_ns())
+        if core.items and core.items[-1][0] > self._sent:
+            self._more.set()
+        host = self._host
+        host.outstanding = core.outstanding
+        host.gauges.update(core.gauges())
+        host.counters.update({name: count + self._totals.get(name, 0) for name, count in core.counters.items()})
+
+    def _count(self, name: str) -> None:
+        self._totals[name] = self._totals.get(name, 0) + 1
+        self._host.counters[name] = self._totals[name]
+
+
+def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
+    """
+    The watcher for one configuration.
+
+    Raises:
+        ConfigFaults: it can't be accepted.
+    """
+    told = structure(WatcherConfig, config)
+
+    async def run(host: Host) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def until_stopped() -> None:
+                await host.stop_requested.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until_stopped)
+            await Watcher(told, host).run()
+
+    return run
+
+
+if __name__ == "__main__":
+    run_actor("watcher", build)

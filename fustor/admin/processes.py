@@ -1,0 +1,168 @@
+"""
+Finding, watching and stopping the processes of one side from outside.
+
+A pid in a file may be anybody's by now. A process is believed to be the guardian of a side when its working directory
+is that side's ``run`` folder and its command line names the guardian's program; it is held by a pidfd before it is looked at, so
+that a signal can't reach a successor of the same number (pidfd_open(2)). Nothing here starts a process.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from pathlib import Path
+from types import TracebackType
+
+import attrs
+
+from fustor.admin.state import Side
+from protocols.errors import MachineError
+
+
+class Held:
+    """A process that can be waited for and signalled without mistaking another for it."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError when there is none."""
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Readable once the process has ended."""
+        return self._fd
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send a signal; False when the process has ended."""
+        try:
+            signal.pidfd_send_signal(self._fd, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has ended; False when it still runs after ``seconds``."""
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN)
+        return bool(poller.poll(max(0.0, seconds) * 1000))
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def members(side: Side) -> dict[int, str]:
+    """Processes of this side: pid → name (``guardian``, ``control``, ``view.main`` …; empty when it can't be seen)."""
+    run = os.path.realpath(side.run)
+    found: dict[int, str] = {}
+    for process in os.listdir("/proc"):
+        if process.isdigit():
+            try:
+                if os.readlink(f"/proc/{process}/cwd") == run:
+                    found[int(process)] = _name(process)
+            except OSError:  # ended meanwhile, or another user's
+                continue
+    return found
+
+
+def _name(process: str) -> str:
+    command = Path("/proc", process, "cmdline").read_bytes().split(b"\0")
+    if any(word.endswith(b"fustor/guardian/main.py") for word in command[:5]):
+        return "guardian"
+    for variable in Path("/proc", process, "environ").read_bytes().split(b"\0"):
+        if variable.startswith(b"FUSTOR_NAME="):
+            return variable[12:].decode("utf-8", "replace")
+    return ""
+
+
+def guardian(side: Side) -> Held | None:
+    """The running guardian of a side, held; None when there is none."""
+    try:
+        pid = int((side.run / "guardian.pid").read_text().split()[0])
+        held = Held(pid)
+    except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
+        return None
+    except PermissionError:
+        raise MachineError(f"{side.run}: belongs to another user; use --state, or become that user") from None
+    # Checked only now that it is held: what /proc says is said of this very process.
+    try:
+        ours = os.readlink(f"/proc/{pid}/cwd") == os.path.realpath(side.run) and _name(str(pid)) == "guardian"
+    except OSError:
+        ours = False
+    if ours and not held.wait(0):
+        return held
+    held.close()
+    return None
+
+
+@attrs.frozen
+class Stopped:
+    """
+    How the stop of a side went.
+
+    Attributes:
+        ran: there was something to stop.
+        killed: processes that had to be killed, by name.
+        left: processes that could not be ended at all (waiting for storage), by name and pid.
+    """
+
+    ran: bool
+    killed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def stop(side: Side, seconds: float) -> Stopped:
+    """
+    Stop one side: ask its guardian, wait up to ``seconds``, kill what is left, and remove what they left in ``run``.
+
+    Args:
+        side: which.
+        seconds: for the orderly stop; after it, five more for the processes that were killed.
+    """
+    keeper = guardian(side)
+    if keeper is not None:
+        with keeper:
+            keeper.signal(signal.SIGTERM)
+            keeper.wait(seconds)
+    killed: list[str] = []
+    remaining = members(side)
+    ran = keeper is not None or bool(remaining)
+    deadline = time.monotonic() + 5.0
+    # The guardian first: the others must not be started again.
+    for pid, name in sorted(remaining.items(), key=lambda item: item[1] != "guardian"):
+        try:
+            held = Held(pid)
+        except ProcessLookupError:
+            continue
+        with held:
+            if members(side).get(pid) != name:
+                continue
+            # An orderly stop may have left one that is just ending: a moment before it is called stubborn.
+            if held.wait(0.5 if keeper is not None else 0) or not held.signal(signal.SIGKILL):
+                continue
+            killed.append(name or str(pid))
+            held.wait(deadline - time.monotonic())
+    left = tuple(f"{name} (pid {pid})" for pid, name in members(side).items())
+    if not left:
+        clear_run(side)
+    return Stopped(ran=ran, killed=tuple(killed), left=left)
+
+
+def clear_run(side: Side) -> None:
+    """Remove sockets and notes of processes that are gone. Only for a side of which nothing runs."""
+    try:
+        entries = list(os.scandir(side.run))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.path)

@@ -1,0 +1,80 @@
+"""``fustor status``: how it goes, once or again and again."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from fustor.admin.client import Client
+from fustor.admin.console import print_json, stdout
+from fustor.admin.exits import NotRunningError
+from fustor.admin.options import JsonOption, StateOption, chosen_state
+from fustor.admin.probe import ask_root, url
+from fustor.admin.processes import Held, guardian
+from fustor.admin.progress import look
+from fustor.admin.state import State
+from fustor.admin.watching import PATIENCE, picture, watch
+from protocols.errors import MachineError
+
+
+def command(
+    follow: Annotated[bool, typer.Option("--watch", "-w", help="Go on until interrupted.")] = False,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the state of the tree, of Fusion and of its agents."""
+    where = chosen_state(state)
+    if follow and as_json:
+        raise typer.BadParameter("is for people; ask again and again for JSON", param_hint="--watch")
+    held = _running(where)
+    address = str(where.fusion_config()["http"])
+    try:
+        if follow:
+            try:
+                watch(where, address, held)
+            except KeyboardInterrupt:
+                return
+            raise NotRunningError("it has been stopped")
+        _show(where, address, as_json)
+    finally:
+        for one in held:
+            one.close()
+
+
+def _running(state: State) -> list[Held]:
+    found = [held for side in state.sides if (held := guardian(side)) is not None]
+    if not any(guardian_of_fusion(state, held) for held in found):
+        for held in found:
+            held.close()
+        raise NotRunningError(f"nothing runs in {state.folder}; start it: fustor up DIR")
+    return found
+
+
+def guardian_of_fusion(state: State, held: Held) -> bool:
+    """Whether ``held`` is the guardian of Fusion's side."""
+    current = guardian(state.fusion)
+    if current is None:
+        return False
+    current.close()
+    return current.pid == held.pid
+
+
+def _show(state: State, address: str, as_json: bool) -> None:
+    root = ask_root(address, PATIENCE)
+    status: dict[str, Any] | None = None
+    trouble = ""
+    with Client(state, PATIENCE) as client:
+        try:
+            status = client.admin("status")
+        except MachineError as error:
+            trouble = str(error)  # the tree may answer all the same: show what there is
+    if as_json:
+        print_json({"url": url(address), "tree": root, "status": status, "error": trouble})
+        return
+    out = stdout()
+    out.print(f"{url(address)}  {state.root()}", markup=False)
+    out.print(picture(look(time.monotonic(), root, status), None))
+    if trouble:
+        raise MachineError(trouble)

@@ -1,0 +1,215 @@
+"""
+``fustor up DIR``: from nothing to an answering fs/tree, in one command.
+
+It prepares the state folder, starts Fusion and an agent for DIR, says where the answers are as soon as there are any,
+and shows what goes on until it is interrupted; then it stops what it started. Run again while all that runs, it only
+looks.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from fustor.admin.console import print_json, stderr, stdout
+from fustor.admin.daemons import Daemon, exclusive
+from fustor.admin.down import STOP_SECONDS, stop_all
+from fustor.admin.options import JsonOption, StateOption, chosen_state
+from fustor.admin.prepare import check_root, make_folder, prepare
+from fustor.admin.probe import ask_root, url
+from fustor.admin.processes import Held, guardian
+from fustor.admin.state import State
+from fustor.admin.watching import watch
+from protocols.errors import MachineError, RequestError
+
+#: Seconds from the start of both sides until fs/tree answers, before that is called a failure.
+ANSWER_SECONDS = 30.0
+
+
+def command(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="The directory to index; everything below it.")],
+    http: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where fs/tree answers.  [default: 127.0.0.1:8101 or a free port]")
+    ] = "",
+    state: StateOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the first answer is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the index of DIR and show its progress; Ctrl-C stops it."""
+    where = chosen_state(state)
+    with _interruptible():
+        started: list[Daemon] = []
+        try:
+            started += bring_up(where, check_root(directory), http)
+            address = _wait_answer(where, started)
+            _announce(where, address, started, detach, as_json)
+        except BaseException:
+            if started:
+                _stop(where, quiet=as_json)
+            raise
+        if detach:
+            for daemon in started:
+                daemon.close()
+            return
+        try:
+            _stay(where, address, started, as_json)
+        except KeyboardInterrupt:
+            if not started:
+                stderr().print("still running; stop it: fustor down")
+                return
+            _stop(where, quiet=as_json)
+        except BaseException:
+            if started:
+                _stop(where, quiet=as_json)
+            raise
+
+
+def bring_up(state: State, root: str, http: str) -> list[Daemon]:
+    """
+    Start what does not run yet, and wait until both guardians run.
+
+    Returns:
+        The sides started by this call; empty when all ran already.
+
+    Raises:
+        RequestError: it runs for another directory or at another address.
+        MachineError: a side does not start; what was started by this call is stopped again.
+    """
+    make_folder(state)
+    with exclusive(state):
+        running = {side.name: held for side in state.sides if (held := guardian(side)) is not None}
+        for held in running.values():
+            held.close()
+        if running:
+            _same(state, root, http)
+        else:
+            prepare(state, root, http)
+        started: list[Daemon] = []
+        try:
+            for side in state.sides:
+                if side.name not in running:
+                    started.append(Daemon(side))
+            for daemon in started:
+                daemon.wait_running()
+        except BaseException:
+            if not running and started:
+                stop_all(state, STOP_SECONDS)
+            raise
+    return started
+
+
+def _same(state: State, root: str, http: str) -> None:
+    before = state.root()
+    if before and os.path.realpath(before) != root:
+        raise RequestError(
+            "DIR",
+            root,
+            f"{state.folder} is running for {before}; stop it (fustor down), or give this directory a state folder "
+            "of its own: --state FOLDER",
+        )
+    address = str(state.fusion_config()["http"])
+    if http and http != address:
+        raise RequestError("--http", http, f"it is running and answers at {address}; stop it first: fustor down")
+
+
+def _wait_answer(state: State, started: list[Daemon]) -> str:
+    """Wait until fs/tree answers; returns the address it listens on."""
+    address = str(state.fusion_config()["http"])
+    deadline = time.monotonic() + ANSWER_SECONDS
+    ended = select.poll()
+    for daemon in started:
+        ended.register(daemon, select.POLLIN)
+    while ask_root(address, 1.0) is None:
+        for daemon in started:
+            if daemon.ended() is not None:
+                raise daemon.failed()
+        if time.monotonic() > deadline:
+            raise MachineError(
+                f"{url(address)} did not answer within {ANSWER_SECONDS:g} s; see the logs in {state.fusion.log}"
+            )
+        ended.poll(50)
+    return address
+
+
+def _announce(state: State, address: str, started: list[Daemon], detach: bool, as_json: bool) -> None:
+    if as_json:
+        pids = {}
+        for side in state.sides:
+            held = guardian(side)
+            if held is not None:
+                pids[side.name] = held.pid
+                held.close()
+        what = {"url": url(address), "root": state.root(), "state": str(state.folder), "pids": pids}
+        print_json({**what, "started": bool(started)})
+        return
+    out = stdout()
+    if not started:
+        out.print(f"already running for {state.root()}", markup=False)
+    out.print(f"answers at {url(address)}", markup=False)
+    out.print(f"    curl {shlex.quote(url(address) + '?path=/&max_depth=1')}", markup=False)
+    default = chosen_state(None).folder == state.folder
+    option = "" if default else f" --state {shlex.quote(str(state.folder))}"
+    if detach or not started:
+        out.print(f"look: fustor status{option} --watch    stop: fustor down{option}", markup=False)
+    else:
+        out.print("Ctrl-C stops it", markup=False)
+
+
+def _stay(state: State, address: str, started: list[Daemon], as_json: bool) -> None:
+    """Show progress until a guardian ends; KeyboardInterrupt passes through."""
+    held: list[Held] = []
+    try:
+        for side in state.sides:
+            found = guardian(side)
+            if found is None:
+                raise MachineError(f"{side.name} has ended; see {side.log / 'guardian.log'}")
+            held.append(found)
+        watch(state, address, held, quiet=as_json)
+    finally:
+        for one in held:
+            one.close()
+    for daemon in started:
+        if daemon.ended() not in (None, 0):
+            raise daemon.failed()
+    stderr().print("stopped by somebody else")
+
+
+def _stop(state: State, quiet: bool) -> None:
+    """Stop both sides; further interrupts are ignored, since this ends by itself."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if not quiet:
+        stderr().print("stopping …")
+    with exclusive(state):
+        results = stop_all(state, STOP_SECONDS)
+    left = [name for result in results.values() for name in result.left]
+    if left:
+        raise MachineError(f"could not be ended, they wait for storage: {', '.join(left)}")
+    if not quiet:
+        stderr().print("stopped")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP interrupt as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.stdout.flush()

@@ -1,0 +1,123 @@
+"""
+``agent.toml``: what an operator may set, with defaults and bounds.
+
+Each class is one table of the file and each attribute one key, so that a fault names the key as it was written. Reading
+reports every fault at once. What this module does not do: create, open or connect anything, or judge patterns (the
+scanner does, see ``fustor.agent.daemon``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import attrs
+
+from fustor.runtime import checks
+from fustor.runtime.config import read_toml, shorten, structure
+from fustor.runtime.source import NAME, SourceConfig
+from protocols.errors import ConfigError
+from protocols.supervision import Policy
+
+#: A CURVE key as text: 40 characters of Z85 (ZeroMQ RFC 32).
+_Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+
+
+def _public_key(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value and not _Z85.fullmatch(value):
+        raise ConfigError(attribute.name, shorten(value), "a public key of 40 Z85 characters is accepted")
+
+
+def _source_count(
+    instance: object, attribute: attrs.Attribute[tuple[SourceConfig, ...]], value: tuple[SourceConfig, ...]
+) -> None:
+    if not 1 <= len(value) <= 64:
+        raise ConfigError(attribute.name, len(value), "1 to 64 sources are accepted")
+
+
+@attrs.frozen
+class AgentSection:
+    """
+    ``[agent]``
+
+    Attributes:
+        id: who this is; the key that Fusion knows must carry the same name.
+        state: folder of all that the agent keeps.
+        fusion: Fusion's control endpoint.
+        fusion_key: Fusion's public key.
+        fusion_key_file: a file that holds it; without any of the two ``<state>/keys/fusion.pub``.
+    """
+
+    state: str = attrs.field(validator=checks.path)
+    id: str = attrs.field(default="local", validator=NAME)
+    fusion: str = attrs.field(default="tcp://127.0.0.1:7700", validator=checks.endpoint)
+    fusion_key: str = attrs.field(default="", validator=_public_key)
+    fusion_key_file: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if self.fusion_key and self.fusion_key_file:
+            raise ConfigError("fusion_key_file", self.fusion_key_file, "only one of it and fusion_key is accepted")
+
+
+@attrs.frozen
+class AgentLimits:
+    """
+    ``[limits]``: one table for each kind of process.
+
+    Attributes:
+        shell: how payloads are supervised.
+        watcher, scanner, syncer: passed on to these payloads, which validate them.
+    """
+
+    shell: Policy = attrs.field(factory=Policy)
+    watcher: dict[str, Any] = attrs.Factory(dict)
+    scanner: dict[str, Any] = attrs.Factory(dict)
+    syncer: dict[str, Any] = attrs.Factory(dict)
+
+
+@attrs.frozen
+class AgentConfig:
+    """The whole file."""
+
+    agent: AgentSection
+    sources: tuple[SourceConfig, ...] = attrs.field(validator=_source_count)
+    limits: AgentLimits = attrs.field(factory=AgentLimits)
+
+    @property
+    def fusion_key_file(self) -> str:
+        """The file with Fusion's key; empty when the key itself is configured."""
+        section = self.agent
+        return section.fusion_key_file or (
+            "" if section.fusion_key else os.path.join(section.state, "keys", "fusion.pub")
+        )
+
+    def __attrs_post_init__(self) -> None:
+        checks.distinct("sources", [source.name for source in self.sources], "names of sources")
+
+
+def build(data: dict[str, Any], *, file: str = "", base: str = ".") -> AgentConfig:
+    """
+    The configuration in ``data``, in which paths are made absolute from ``base``.
+
+    Raises:
+        ConfigFaults: every fault, each naming ``file`` and the key.
+    """
+    section = data.get("agent")
+    checks.absolute(section, "state", base)
+    checks.absolute(section, "fusion_key_file", base)
+    sources = data.get("sources")
+    for source in sources if isinstance(sources, list) else []:
+        checks.absolute(source, "root", base)
+    return structure(AgentConfig, data, file=file)
+
+
+def load(path: str) -> AgentConfig:
+    """
+    The configuration in the file ``path``; its relative paths are relative to the file.
+
+    Raises:
+        ConfigFaults: every fault of its content.
+        ConfigError: it can't be read, or is no TOML.
+    """
+    return build(read_toml(path), file=path, base=os.path.dirname(os.path.abspath(path)))

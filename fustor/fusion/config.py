@@ -1,0 +1,175 @@
+"""
+``fusion.toml``: what an operator may set, with defaults and bounds.
+
+Each class is one table of the file and each attribute one key, so that a fault names the key as it was written. Reading
+reports every fault at once. What this module does not do: create, open or connect anything.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import attrs
+
+from fustor.runtime import checks
+from fustor.runtime.config import between, read_toml, shorten, structure
+from fustor.runtime.endpoint import Address, parse_address, parse_endpoint
+from fustor.runtime.source import NAME
+from protocols.errors import ConfigError
+from protocols.supervision import Policy
+
+
+def _mount(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    component = value[1:]
+    if not value.startswith("/") or "/" in component or "\0" in component or component in (".", ".."):
+        raise ConfigError(attribute.name, shorten(value), '"/", or "/" and one path component, is accepted')
+    if len(os.fsencode(component)) > 255:
+        raise ConfigError(attribute.name, shorten(value), "a component of at most 255 bytes is accepted")
+
+
+@attrs.frozen
+class FusionSection:
+    """
+    ``[fusion]``
+
+    Attributes:
+        state: folder of all that Fusion keeps.
+        control: endpoint for agents.
+        admin: endpoint for people.
+        http: address of fs/tree.
+        data: view k takes data on this port + 2k and acknowledges on the port above it.
+        query: query worker i answers over zmq on this port + i.
+        query_workers: how many.
+        heartbeat_seconds: interval that agents are told.
+        lease_seconds: a watermark older than this makes a source stale.
+    """
+
+    state: str = attrs.field(validator=checks.path)
+    control: str = attrs.field(default="tcp://127.0.0.1:7700", validator=checks.endpoint)
+    admin: str = attrs.field(default="tcp://127.0.0.1:7701", validator=checks.endpoint)
+    http: str = attrs.field(default="127.0.0.1:8101", validator=checks.address)
+    data: str = attrs.field(default="tcp://127.0.0.1:7710", validator=checks.endpoint)
+    query: str = attrs.field(default="tcp://127.0.0.1:7720", validator=checks.endpoint)
+    query_workers: int = attrs.field(default=2, validator=between(1, 64))
+    heartbeat_seconds: float = attrs.field(default=1.0, validator=between(0.1, 60))
+    lease_seconds: float = attrs.field(default=3.0, validator=between(0.5, 3600))
+
+
+@attrs.frozen
+class ViewSource:
+    """
+    ``[[views.sources]]``: one source of one agent, in a view.
+
+    Attributes:
+        agent: id of the agent.
+        source: the agent's name of it.
+        mount: where its root appears: ``/``, or one component below it.
+    """
+
+    agent: str = attrs.field(validator=NAME)
+    source: str = attrs.field(validator=NAME)
+    mount: str = attrs.field(default="/", validator=_mount)
+
+
+@attrs.frozen
+class ViewConfig:
+    """
+    ``[[views]]``: one tree.
+
+    Attributes:
+        name: in URLs.
+        sources: what it shows.
+    """
+
+    name: str = attrs.field(default="main", validator=NAME)
+    sources: tuple[ViewSource, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        checks.distinct("sources", [source.mount for source in self.sources], "mounts of one view")
+        if len(self.sources) > 1 and any(source.mount == "/" for source in self.sources):
+            raise ConfigError(
+                "sources", "/", "one path component is accepted as mount where a view has several sources"
+            )
+
+
+@attrs.frozen
+class FusionLimits:
+    """
+    ``[limits]``: one table for each kind of process.
+
+    Attributes:
+        shell: how payloads are supervised.
+        view, query: passed on to these payloads, which validate them.
+    """
+
+    shell: Policy = attrs.field(factory=Policy)
+    view: dict[str, Any] = attrs.Factory(dict)
+    query: dict[str, Any] = attrs.Factory(dict)
+
+
+def _view_count(
+    instance: object, attribute: attrs.Attribute[tuple[ViewConfig, ...]], value: tuple[ViewConfig, ...]
+) -> None:
+    if not 1 <= len(value) <= 64:
+        raise ConfigError(attribute.name, len(value), "1 to 64 views are accepted")
+
+
+def _default_views() -> tuple[ViewConfig, ...]:
+    return (ViewConfig("main", (ViewSource("local", "data"),)),)
+
+
+@attrs.frozen
+class FusionConfig:
+    """The whole file. Without ``[[views]]`` there is one, ``main``, that shows source ``data`` of agent ``local``."""
+
+    fusion: FusionSection
+    views: tuple[ViewConfig, ...] = attrs.field(factory=_default_views, validator=_view_count)
+    limits: FusionLimits = attrs.field(factory=FusionLimits)
+
+    def __attrs_post_init__(self) -> None:
+        checks.distinct("views", [view.name for view in self.views], "names of views")
+        checks.distinct(
+            "views", [f"{s.agent}/{s.source}" for v in self.views for s in v.sources], "sources of all views"
+        )
+        taken: dict[int, str] = {}
+        for use, address in self.addresses():
+            if address.port > 65535:
+                raise ConfigError(use, address.port, "ports up to 65535 are accepted")
+            if address.port in taken:
+                raise ConfigError(use, address.port, f"another port is accepted, this one is for {taken[address.port]}")
+            taken[address.port] = use
+
+    def addresses(self) -> list[tuple[str, Address]]:
+        """Every address that is bound, with what it is for."""
+        section = self.fusion
+        bound = [("fusion.control", parse_endpoint(section.control)), ("fusion.admin", parse_endpoint(section.admin))]
+        bound.append(("fusion.http", parse_address(section.http)))
+        for k, view in enumerate(self.views):
+            bound.append((f"data of view {view.name}", parse_endpoint(section.data).plus(2 * k)))
+            bound.append((f"acknowledgements of view {view.name}", parse_endpoint(section.data).plus(2 * k + 1)))
+        for i in range(section.query_workers):
+            bound.append((f"query worker {i}", parse_endpoint(section.query).plus(i)))
+        return bound
+
+
+def build(data: dict[str, Any], *, file: str = "", base: str = ".") -> FusionConfig:
+    """
+    The configuration in ``data``, in which paths are made absolute from ``base``.
+
+    Raises:
+        ConfigFaults: every fault, each naming ``file`` and the key.
+    """
+    checks.absolute(data.get("fusion"), "state", base)
+    return structure(FusionConfig, data, file=file)
+
+
+def load(path: str) -> FusionConfig:
+    """
+    The configuration in the file ``path``; its relative paths are relative to the file.
+
+    Raises:
+        ConfigFaults: every fault of its content.
+        ConfigError: it can't be read, or is no TOML.
+    """
+    return build(read_toml(path), file=path, base=os.path.dirname(os.path.abspath(path)))

@@ -1,0 +1,47 @@
+"""
+Children that nobody asked for: orphans of payloads, which the guardian adopts as their subreaper (prctl(2)).
+
+An orphan belongs to the payload whose token is in its environment. It is ended together with it: what is left of a
+payload would go on holding its sockets and files.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> None:
+    """
+    Adopt orphaned descendants from now on.
+
+    Raises:
+        OSError: the kernel refuses (it is older than 3.4).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def pids() -> list[int]:
+    """All children, zombies included (proc_tid_children(5)); empty when the kernel does not tell."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/self/task/{me}/children", "rb") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
+def token(pid: int) -> str:
+    """The spawn token in the environment a process was started with; empty when there is none, or it can't be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            for variable in file.read(1 << 20).split(b"\0"):
+                if variable.startswith(b"FUSTOR_TOKEN="):
+                    return variable[13:].decode("ascii", "replace")
+    except OSError:
+        pass  # it has ended, or belongs to another user
+    return ""

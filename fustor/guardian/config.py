@@ -1,0 +1,175 @@
+"""
+CONFIG.json of the guardian, read and checked. Does not open, bind or create anything that it names.
+
+=================== ======================================================================================= ========
+key                 meaning                                                                                 default
+=================== ======================================================================================= ========
+run                 working directory of all processes; exists, mode 0700                                   required
+control             argv of the control actor; argv[0] is an absolute path                                  required
+log                 folder of the logs                                                                      required
+env                 added to the environment of every child                                                 {}
+listen              name → [host, port]: listening TCP sockets, given to payloads by name; port 0: any      {}
+beat_timeout        seconds without a beat after which the control actor is replaced; 0: never              1.5
+start_timeout       the same before its first beat                                                          15
+grace               seconds that the control actor has to drain the payloads when the guardian is stopped   10
+restart_delay       seconds before the second restart of a control actor that dies young, then doubling …   0.2
+restart_delay_max   … up to this                                                                            5
+young               a control actor that lived for fewer seconds died young                                 5
+log_bytes           a log above this many bytes is renamed to .1                                            8 MiB
+slots               how many payloads may be in the table                                                   1024
+=================== ======================================================================================= ========
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from fustor.guardian.errors import RefusedError, StartError, short
+
+_SECONDS = {
+    "beat_timeout": 1.5,
+    "start_timeout": 15.0,
+    "grace": 10.0,
+    "restart_delay": 0.2,
+    "restart_delay_max": 5.0,
+    "young": 5.0,
+}
+_COUNTS = {"log_bytes": 8 << 20, "slots": 1024}
+_KEYS = {"run", "control", "log", "env", "listen", *_SECONDS, *_COUNTS}
+
+#: Set by the guardian for every child, hence refused in ``env``.
+RESERVED = ("FUSTOR_NAME", "FUSTOR_TOKEN", "FUSTOR_GUARDIAN_PID", "FUSTOR_FDS")
+
+
+class Config:
+    """Checked settings; one attribute per key of CONFIG.json. ``run`` and ``log`` are absolute."""
+
+    def __init__(self, data: object) -> None:
+        """
+        Raises:
+            RefusedError: a key is missing, unknown or has a value that is not accepted.
+        """
+        if not isinstance(data, dict):
+            raise RefusedError("configuration", short(data), "a JSON object is accepted")
+        for key in data:
+            if key not in _KEYS:
+                raise RefusedError(str(key), short(data[key]), "unknown key; accepted are " + ", ".join(sorted(_KEYS)))
+        for key in ("run", "control", "log"):
+            if key not in data:
+                raise RefusedError(key, None, "is required")
+        self.run = _folder("run", data["run"])
+        self.log = _folder("log", data["log"])
+        self.control = argv("control", data["control"])
+        self.env = environment("env", data.get("env", {}))
+        listen = _mapping("listen", data.get("listen", {}))
+        self.listen = {name: _address(f"listen.{name}", address) for name, address in listen.items()}
+        seconds = {key: _seconds(key, data.get(key, default)) for key, default in _SECONDS.items()}
+        counts = {key: _count(key, data.get(key, default)) for key, default in _COUNTS.items()}
+        self.beat_timeout = seconds["beat_timeout"]
+        self.start_timeout = seconds["start_timeout"]
+        self.grace = seconds["grace"]
+        self.restart_delay = seconds["restart_delay"]
+        self.restart_delay_max = seconds["restart_delay_max"]
+        self.young = seconds["young"]
+        self.log_bytes = counts["log_bytes"]
+        self.slots = counts["slots"]
+
+
+def load(path: str) -> Config:
+    """
+    Read CONFIG.json.
+
+    Raises:
+        StartError: it can't be read, is no JSON, or a key is wrong (exit code 2).
+    """
+    try:
+        with open(path, "rb") as file:
+            return Config(json.loads(file.read(1 << 20)))
+    except OSError as error:
+        raise StartError(f"{path}: can't be read: {error.strerror}", 2) from None
+    except ValueError as error:
+        raise StartError(f"{path}: is no JSON of at most 1 MiB: {error}", 2) from None
+    except RefusedError as error:
+        raise StartError(f"{path}: {error}", 2) from None
+
+
+def argv(field: str, value: object) -> list[bytes]:
+    """
+    A command line, encoded for exec. No search in PATH: what is run must not depend on an environment.
+
+    Raises:
+        RefusedError: it is not a non-empty list of strings that begins with an absolute path.
+    """
+    accepted = "a list of strings that begins with an absolute path is accepted"
+    if not isinstance(value, (list, tuple)) or not value:
+        raise RefusedError(field, short(value), accepted)
+    words = [text(f"{field}[{index}]", word) for index, word in enumerate(value)]
+    if not words[0].startswith(b"/"):
+        raise RefusedError(f"{field}[0]", short(value[0]), accepted)
+    return words
+
+
+def environment(field: str, value: object) -> dict[bytes, bytes]:
+    """
+    Environment variables, encoded for exec.
+
+    Raises:
+        RefusedError: not a mapping of names to strings, or a name that the guardian sets itself.
+    """
+    result = {}
+    for name, setting in _mapping(field, value).items():
+        if not name or "=" in name or name in RESERVED:
+            accepted = f"names without '=' are accepted, except {', '.join(RESERVED)}"
+            raise RefusedError(f"{field}.{name}", short(setting), accepted)
+        result[text(f"{field}.{name}", name)] = text(f"{field}.{name}", setting)
+    return result
+
+
+def text(field: str, value: object) -> bytes:
+    """
+    A string that the kernel takes: without NUL, and encodable.
+
+    Raises:
+        RefusedError: it is not.
+    """
+    if isinstance(value, str) and "\0" not in value:
+        try:
+            return os.fsencode(value)
+        except UnicodeEncodeError:
+            pass  # a lone surrogate that stands for no byte: refused below
+    raise RefusedError(field, short(value), "a string without NUL and lone surrogates is accepted")
+
+
+def _mapping(field: str, value: object) -> dict[str, object]:
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise RefusedError(field, short(value), "an object is accepted")
+    return value
+
+
+def _folder(field: str, value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise RefusedError(field, short(value), "the path of a folder is accepted")
+    return os.path.abspath(value)
+
+
+def _address(field: str, value: object) -> tuple[str, int]:
+    if isinstance(value, list) and len(value) == 2:
+        host, port = value
+        named = isinstance(host, str) and host.isascii() and host.isprintable() and host != ""
+        if named and type(port) is int and 0 <= port < 65536:
+            return host, port
+    accepted = "[host, port] with an address or ASCII name and a port of 0..65535 is accepted"
+    raise RefusedError(field, short(value), accepted)
+
+
+def _seconds(field: str, value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 86400:
+        return float(value)
+    raise RefusedError(field, short(value), "seconds from 0 to 86400 are accepted")
+
+
+def _count(field: str, value: object) -> int:
+    if type(value) is int and 1 <= value <= 1 << 40:
+        return value
+    raise RefusedError(field, short(value), "a whole number from 1 on is accepted")

@@ -1,0 +1,46 @@
+"""
+The listening sockets. The guardian keeps them open but never accepts, so nobody is refused while payloads come and go.
+
+They are non-blocking, a property of the socket itself that all who inherit it share.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from fustor.guardian.errors import StartError
+
+#: Connections that may wait while no payload accepts; the kernel lowers it to net.core.somaxconn.
+BACKLOG = 4096
+
+
+def listen(name: str, host: str, port: int) -> socket.socket:
+    """
+    Listen on ``host`` (an address, or a name of which the first address is taken).
+
+    Raises:
+        StartError: with exit code 98 when the port is in use, 2 when the address can't be used.
+    """
+    try:
+        # As bytes: for text, Python loads a megabyte of tables for international names.
+        family, kind, _, _, address = socket.getaddrinfo(
+            host.encode("ascii"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind)
+    except OSError as error:
+        raise StartError(f"listen.{name}: {host}: {error.strerror}; name an address of this host", 2) from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        what = f"listen.{name}: {host} port {port}"
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"{what} is in use; stop who listens there, or take another", 98) from None
+        raise StartError(f"{what}: {error.strerror}; take another address or port", 2) from None
+    return sock

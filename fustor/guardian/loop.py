@@ -1,0 +1,479 @@
+"""
+The guardian's loop: signals, the keeper channel, starts and exits, the orderly stop.
+
+One thread, one epoll, no timeout while nothing is due. Nothing here decides what should run: the control actor does.
+
+All state that a new version of this code would need is in ``Table``, ``ControlPolicy`` and the descriptors of the
+listening sockets and of the channel: handed over in a memfd, it would survive an execve (the children stay ours).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+from fustor.guardian import children, files, leftovers, process, requests
+from fustor.guardian.channel import Channel
+from fustor.guardian.config import Config
+from fustor.guardian.errors import RefusedError, short
+from fustor.guardian.logs import Logs
+from fustor.guardian.policy import ControlPolicy, Stopping
+from fustor.guardian.table import Exit, Slot, Table
+
+#: Slots told in one packet: each is below 500 bytes.
+_PAGE = 100
+#: Packets read in a row, so that a flood of them can't starve the rest of the loop.
+_BURST = 256
+
+_STOP = (signal.SIGTERM, signal.SIGINT)
+#: Their default would end the guardian, and nobody who sends them means that.
+_NOTED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class _Control:
+    """The running control actor: ``channel`` is None once it has closed its end."""
+
+    __slots__ = ("channel", "interest", "slot")
+
+    def __init__(self, slot: Slot, channel: Channel) -> None:
+        self.slot = slot
+        self.channel: Channel | None = channel
+        self.interest = select.EPOLLIN
+
+
+class _Starting:
+    """A child of which exec is awaited; ``settled`` is called once, with the errno of exec or 0."""
+
+    __slots__ = ("reader", "settled")
+
+    def __init__(self, reader: int, settled: Callable[[int], None]) -> None:
+        self.reader = reader
+        self.settled = settled
+
+
+class Guardian:
+    """
+    Args:
+        config: checked settings; the working directory is ``config.run``, whose lock is held.
+        logs: where output goes.
+        listening: name → listening socket.
+    """
+
+    def __init__(self, config: Config, logs: Logs, listening: dict[str, socket.socket]) -> None:
+        self._config = config
+        self._logs = logs
+        self._listening = listening
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._table = Table(config.slots)
+        self._policy = ControlPolicy(
+            config.beat_timeout, config.start_timeout, config.restart_delay, config.restart_delay_max, config.young
+        )
+        self._stopping: Stopping | None = None
+        self._control: _Control | None = None
+        self._starting: dict[int, _Starting] = {}
+        self._childless = True
+        self._changed = True
+        self._counters = dict.fromkeys(
+            ("control_starts", "control_kills", "payload_starts", "orphans", "refused", "faults", "table_failures"), 0
+        )
+        self._began = time.monotonic()
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._wakeup = self._open_wakeup()
+        self._watch(self._wakeup, self._on_signals)
+
+    def run(self) -> None:
+        """Run until stopped by a signal; afterwards no child runs (but unkillable ones) and our files are removed."""
+        self._logs.write("INFO", "started", pid=os.getpid())
+        while self._stopping is None or self._stopping.phase != "done":
+            self._guarded(self._step)
+            for fd, _ in self._epoll.poll(self._timeout()):
+                # One handler may have closed what the next one was called for.
+                handler = self._handlers.get(fd)
+                if handler is not None:
+                    self._guarded(handler)
+        self._end()
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Everything that depends on time, and what the handlers left to do."""
+        now = time.monotonic()
+        if self._stopping is not None:
+            self._stop_further(self._stopping, now)
+        else:
+            due = self._policy.due(now)
+            if due == "start":
+                self._start_control(now)
+            elif due == "kill" and self._control is not None:
+                self._counters["control_kills"] += 1
+                self._logs.write("ERROR", "control actor is silent: killed", pid=self._control.slot.pid)
+                process.send(self._control.slot.pid, signal.SIGKILL)
+        self._balance()
+        if self._changed:
+            self._write_table()
+
+    def _timeout(self) -> float | None:
+        if self._stopping is not None and self._stopping.phase == "done":
+            return 0
+        due = self._policy.wake_at() if self._stopping is None else self._stopping.wake_at()
+        return None if due is None else max(0.0, due - time.monotonic())
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """A bug in one act must not end the parent of everybody."""
+        try:
+            act()
+        except Exception as error:
+            self._fault(error)
+            # What failed will be tried again at once: not in a busy loop.
+            time.sleep(0.05)
+
+    def _fault(self, error: Exception) -> None:
+        self._counters["faults"] += 1
+        place = error.__traceback__
+        while place is not None and place.tb_next is not None:
+            place = place.tb_next
+        where = f"{os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else "?"
+        self._logs.write("CRITICAL", f"bug: {type(error).__name__}: {error}", at=where)
+
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self._epoll.register(fd, select.EPOLLIN)
+        self._handlers[fd] = handler
+
+    def _unwatch(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+        del self._handlers[fd]
+
+    def _write_table(self) -> None:
+        content = {
+            "guardian": os.getpid(),
+            "boot": leftovers.boot_id(),
+            "control": self._control.slot.as_json() if self._control else None,
+            "slots": [slot.as_json() for slot in self._table.slots()],
+            "listen": {name: sock.getsockname()[:2] for name, sock in self._listening.items()},
+        }
+        self._changed = False
+        try:
+            files.write(files.TABLE, json.dumps(content).encode())
+        except OSError as error:
+            # It serves a successor and people; what runs does not need it.
+            self._counters["table_failures"] += 1
+            self._logs.write("ERROR", f"{files.TABLE} can't be written: {error.strerror}")
+
+    # -- signals ----------------------------------------------------------------------------------------------------
+
+    def _open_wakeup(self) -> int:
+        """A pipe that gets the number of each signal (signal.set_wakeup_fd)."""
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, *_STOP, *_NOTED):
+            signal.signal(number, lambda *_: None)
+        # Whoever started us may have blocked them.
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        return reader
+
+    def _on_signals(self) -> None:
+        numbers = set(os.read(self._wakeup, 65536))
+        for number in numbers.intersection(_NOTED):
+            self._logs.write("INFO", f"{signal.Signals(number).name} ignored")
+        self._reap()
+        if numbers.intersection(_STOP) and self._stopping is None:
+            self._stop()
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _environment(self, extra: dict[bytes, bytes], name: str, token: str, fds: dict[str, int]) -> dict[bytes, bytes]:
+        own = {"NAME": name, "TOKEN": token, "GUARDIAN_PID": str(os.getpid()), "FDS": json.dumps(fds)}
+        named = {b"FUSTOR_" + key.encode(): os.fsencode(value) for key, value in own.items()}
+        return {**os.environb, **self._config.env, **extra, **named}
+
+    def _start(self, program: process.Program, name: str, token: str, settled: Callable[[int], None]) -> Slot:
+        try:
+            pid, reader = process.start(program, self._null)
+        finally:
+            os.close(program.log)
+        self._childless = False
+        self._changed = True
+        self._starting[pid] = _Starting(reader, settled)
+        self._watch(reader, lambda: self._settle(pid))
+        return Slot(name, pid, token, process.born(pid))
+
+    def _settle(self, pid: int) -> None:
+        """Exec of ``pid`` has succeeded or failed, or is still awaited."""
+        start = self._starting[pid]
+        error = process.exec_error(start.reader)
+        if error is None:
+            return
+        del self._starting[pid]
+        self._unwatch(start.reader)
+        os.close(start.reader)
+        if error:
+            process.reap(pid)  # having told, it exits at once
+            self._changed = True
+        start.settled(error)
+
+    def _start_control(self, now: float) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        token = os.urandom(16).hex()
+        fds = {"keeper": theirs.fileno()}
+        env = self._environment({}, "control", token, fds)
+        try:
+            program = process.Program(self._config.control, env, list(fds.values()), self._logs.open("control"))
+            slot = self._start(program, "control", token, self._control_settled)
+        except OSError as error:
+            ours.close()
+            self._not_started(error.strerror, now)
+            return
+        finally:
+            theirs.close()
+        channel = Channel(ours)
+        self._control = _Control(slot, channel)
+        self._watch(channel.fileno(), self._on_channel)
+        self._policy.started(now)
+        self._counters["control_starts"] += 1
+        self._logs.write("INFO", "control actor started", pid=slot.pid)
+
+    def _control_settled(self, error: int) -> None:
+        if error:
+            self._drop_control()
+            self._not_started(os.strerror(error), time.monotonic())
+
+    def _not_started(self, why: str | None, now: float) -> None:
+        wait = self._policy.exited(now)
+        command = os.fsdecode(self._config.control[0])
+        self._logs.write("ERROR", f"control actor can't be started: {command}: {why}", again_in=wait)
+
+    # -- exits ------------------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid = process.next_exited()
+            except ChildProcessError:
+                self._childless = True
+                return
+            if pid is None:
+                return
+            if pid in self._starting:
+                self._settle(pid)
+                if not self._is_ours(pid):
+                    continue  # exec had failed: reaped already
+            if self._is_ours(pid):
+                # While the leader is not reaped, the number of its group can't be anybody else's.
+                process.send_group(pid, signal.SIGKILL)
+            self._exited(pid, process.reap(pid))
+            self._end_orphans()
+
+    def _is_ours(self, pid: int) -> bool:
+        """Neither an orphan nor already taken out of the books."""
+        return self._table.is_running(pid) or (self._control is not None and self._control.slot.pid == pid)
+
+    def _exited(self, pid: int, ended: Exit) -> None:
+        if self._control is not None and self._control.slot.pid == pid:
+            self._drop_control()
+            wait = self._policy.exited(time.monotonic())
+            self._logs.write("WARNING", "control actor exited", pid=pid, again_in=wait, **ended.as_json())
+            return
+        slot = self._table.exited(pid, ended)
+        if slot is None:
+            self._counters["orphans"] += 1
+            return
+        self._changed = True
+        self._logs.write("INFO", "payload exited", payload=slot.name, pid=pid, **ended.as_json())
+        self._tell({"event": "exit", "name": slot.name, "pid": pid, "token": slot.token, **ended.as_json()})
+
+    def _drop_control(self) -> None:
+        self._close_channel()
+        self._control = None
+        self._changed = True
+
+    def _end_orphans(self) -> None:
+        """Kill adopted processes whose payload is gone; while killing everything, all of them."""
+        everything = self._stopping is not None and self._stopping.phase == "killing"
+        live = {slot.token for slot in self._table.alive()}
+        if self._control is not None:
+            live.add(self._control.slot.token)
+        for pid in self._orphans():
+            token = "" if everything else children.token(pid)
+            if everything or (token and token not in live):
+                process.send(pid, signal.SIGKILL)
+
+    def _orphans(self) -> list[int]:
+        return [pid for pid in children.pids() if not self._is_ours(pid) and pid not in self._starting]
+
+    # -- the keeper channel -----------------------------------------------------------------------------------------
+
+    def _on_channel(self) -> None:
+        control = self._control
+        if control is None or control.channel is None:
+            return
+        channel = control.channel
+        channel.flush()
+        for _ in range(_BURST):
+            if channel.blocked:
+                return
+            packet = channel.receive()
+            if packet is None:
+                return
+            if not packet:
+                self._close_channel()
+                self._policy.hung_up(time.monotonic())
+                return
+            self._request(channel, packet)
+
+    def _close_channel(self) -> None:
+        if self._control is not None and self._control.channel is not None:
+            self._unwatch(self._control.channel.fileno())
+            self._control.channel.close()
+            self._control.channel = None
+
+    def _balance(self) -> None:
+        """While something waits to be sent, wait for room, and read nothing."""
+        control = self._control
+        if control is None or control.channel is None:
+            return
+        interest = select.EPOLLOUT if control.channel.blocked else select.EPOLLIN
+        if interest != control.interest:
+            self._epoll.modify(control.channel.fileno(), interest)
+            control.interest = interest
+
+    def _tell(self, event: dict[str, object]) -> None:
+        if self._control is not None and self._control.channel is not None:
+            self._control.channel.send(event)
+
+    def _answer(self, channel: Channel, number: object, body: dict[str, object]) -> None:
+        """Answer a numbered request, unless its asker is gone."""
+        if number is not None and self._control is not None and self._control.channel is channel:
+            channel.send({"re": number, **body})
+
+    def _refuse(self, channel: Channel, number: object, error: RefusedError) -> None:
+        self._counters["refused"] += 1
+        self._logs.write("WARNING", f"refused: {error.field} = {short(error.value)!r}: {error.accepted}")
+        told = {"field": error.field, "value": short(error.value), "accepted": error.accepted, "errno": error.errno}
+        self._answer(channel, number, {"error": told})
+
+    def _request(self, channel: Channel, packet: bytes) -> None:
+        number: object = None
+        try:
+            fields = requests.parse(packet)
+            number = fields.pop("id", None)
+            op = fields.pop("op", None)
+            act = self._OPS.get(op) if isinstance(op, str) else None
+            if act is None:
+                raise RefusedError("op", op, "accepted are " + ", ".join(self._OPS))
+            act(self, channel, number, fields)
+        except RefusedError as error:
+            self._refuse(channel, number, error)
+        except Exception as error:
+            self._fault(error)
+            why = f"failed by a bug: {type(error).__name__}: {error}"
+            self._refuse(channel, number, RefusedError("request", packet.decode("utf-8", "replace"), why))
+
+    def _do_spawn(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        wanted = requests.Spawn(fields)
+        if self._stopping is not None:
+            raise RefusedError("op", "spawn", "the guardian is stopping; nothing is started any more")
+        self._table.check_free(wanted.name)
+        for name in wanted.fds:
+            if name not in self._listening:
+                accepted = ", ".join(self._listening) or "none, for `listen` is empty"
+                raise RefusedError("fds", name, f"accepted are {accepted}")
+        fds = {name: self._listening[name].fileno() for name in wanted.fds}
+        env = self._environment(wanted.env, wanted.name, wanted.token, fds)
+        command = os.fsdecode(wanted.argv[0])
+
+        def settled(error: int) -> None:
+            if error:
+                self._table.remove(slot)
+                self._refuse(channel, number, RefusedError("argv[0]", command, os.strerror(error), error))
+            else:
+                self._answer(channel, number, {"pid": slot.pid})
+
+        try:
+            log = self._logs.open(wanted.name)
+            inherited = list(fds.values())
+            program = process.Program(wanted.argv, env, inherited, log, wanted.data_bytes, process.PAYLOAD_SCORE)
+            slot = self._start(program, wanted.name, wanted.token, settled)
+        except OSError as error:
+            why = f"no process can be made: {error.strerror}"
+            raise RefusedError("argv[0]", command, why, error.errno or 0) from None
+        self._table.add(slot)
+        self._counters["payload_starts"] += 1
+        self._logs.write("INFO", "payload started", payload=slot.name, pid=slot.pid)
+
+    def _do_kill(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        slot = self._table.running(requests.name(fields))
+        number_of_signal = requests.signal_number(fields)
+        if not process.send(slot.pid, number_of_signal):
+            raise RefusedError("name", slot.name, "runs as another user; only root can signal it", errno.EPERM)
+        self._answer(channel, number, {})
+
+    def _do_list(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        slots = [slot.as_json() for slot in self._table.slots()]
+        while len(slots) > _PAGE:
+            self._answer(channel, number, {"slots": slots[:_PAGE], "more": True})
+            del slots[:_PAGE]
+        self._answer(channel, number, {"slots": slots})
+
+    def _do_forget(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        self._table.forget(requests.name(fields))
+        self._changed = True
+        self._answer(channel, number, {})
+
+    def _do_status(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        now = {"log_failures": self._logs.failures, "uptime_seconds": int(time.monotonic() - self._began)}
+        self._answer(channel, number, {"counters": {**self._counters, **now}})
+
+    def _do_beat(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        self._policy.beat(time.monotonic())
+        self._answer(channel, number, {})
+
+    _OPS: Mapping[str, Callable[[Guardian, Channel, object, dict[str, object]], None]] = {
+        "spawn": _do_spawn,
+        "kill": _do_kill,
+        "list": _do_list,
+        "forget": _do_forget,
+        "status": _do_status,
+        "beat": _do_beat,
+    }
+
+    # -- the stop ---------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        self._stopping = Stopping(time.monotonic(), self._config.grace)
+        self._logs.write("INFO", "stopping", payloads=len(self._table.alive()))
+        if self._control is not None:
+            process.send(self._control.slot.pid, signal.SIGTERM)
+
+    def _stop_further(self, stopping: Stopping, now: float) -> None:
+        entered = stopping.advance(now, control=self._control is not None, children=not self._childless)
+        if not entered:
+            return
+        self._logs.write("INFO", f"stopping: {entered}", payloads=len(self._table.alive()))
+        if entered == "terminating":
+            for slot in self._table.alive():
+                process.send(slot.pid, signal.SIGTERM)
+            for pid in self._orphans():
+                process.send(pid, signal.SIGTERM)
+            if self._control is not None:
+                process.send(self._control.slot.pid, signal.SIGKILL)
+        elif entered == "killing":
+            for slot in self._table.alive():
+                process.send_group(slot.pid, signal.SIGKILL)
+            self._end_orphans()
+
+    def _end(self) -> None:
+        left = [slot.name for slot in self._table.alive()]
+        if left:
+            self._logs.write("ERROR", "processes that can't be killed are left", payloads=",".join(left))
+        try:
+            files.sweep()
+        except OSError as error:
+            self._logs.write("ERROR", f"{error.filename}: can't be removed: {error.strerror}")
+        self._logs.write("INFO", "stopped")

@@ -1,0 +1,138 @@
+"""
+The table of payloads: one slot per name. Pure: no system call is made here.
+
+The table alone decides what runs: while the process of a slot lives, nothing else is started in it. A slot keeps the
+status of its exit until it is forgotten or used again.
+"""
+
+from __future__ import annotations
+
+from fustor.guardian.errors import RefusedError
+
+
+class Exit:
+    """How a process ended: exit ``code`` or ``signal`` (the other is 0), ``maxrss`` in bytes, ``cpu`` in seconds."""
+
+    __slots__ = ("code", "cpu", "maxrss", "signal")
+
+    def __init__(self, code: int, signal: int, maxrss: int, cpu: float) -> None:
+        self.code = code
+        self.signal = signal
+        self.maxrss = maxrss
+        self.cpu = cpu
+
+    def as_json(self) -> dict[str, object]:
+        """Plain data."""
+        return {"code": self.code, "signal": self.signal, "maxrss": self.maxrss, "cpu": round(self.cpu, 6)}
+
+
+class Slot:
+    """
+    One payload.
+
+    Attributes:
+        name: unique in the table.
+        pid: of the running or last process.
+        token: tells this process from earlier and later ones of the same name.
+        born: its start in clock ticks since boot (proc_pid_stat(5), field 22): with the pid, unique until reboot.
+        exit: None while it runs.
+    """
+
+    __slots__ = ("born", "exit", "name", "pid", "token")
+
+    def __init__(self, name: str, pid: int, token: str, born: int) -> None:
+        self.name = name
+        self.pid = pid
+        self.token = token
+        self.born = born
+        self.exit: Exit | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """Plain data."""
+        ended = self.exit.as_json() if self.exit else None
+        return {"name": self.name, "pid": self.pid, "token": self.token, "born": self.born, "exit": ended}
+
+
+class Table:
+    """
+    Slots by name.
+
+    Args:
+        limit: how many slots there may be.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._slots: dict[str, Slot] = {}
+        self._running: dict[int, Slot] = {}
+
+    def check_free(self, name: str) -> None:
+        """
+        Raises:
+            RefusedError: a process of this name runs, or the table is full.
+        """
+        slot = self._slots.get(name)
+        if slot is None:
+            if len(self._slots) >= self.limit:
+                raise RefusedError("name", name, f"{self.limit} slots are in use; forget one, or raise `slots`")
+        elif slot.exit is None:
+            raise RefusedError("name", name, f"is running already (pid {slot.pid})")
+
+    def add(self, slot: Slot) -> None:
+        """Enter a process that was just started; ``check_free`` was asked before."""
+        self._slots[slot.name] = slot
+        self._running[slot.pid] = slot
+
+    def running(self, name: str) -> Slot:
+        """
+        The slot of a running process.
+
+        Raises:
+            RefusedError: there is none of this name, or it has exited.
+        """
+        slot = self._known(name)
+        if slot.exit is not None:
+            raise RefusedError("name", name, "is not running")
+        return slot
+
+    def is_running(self, pid: int) -> bool:
+        """A running process of the table has this pid."""
+        return pid in self._running
+
+    def exited(self, pid: int, ended: Exit) -> Slot | None:
+        """The process ``pid`` was reaped: its slot, or None when it is not of the table."""
+        slot = self._running.pop(pid, None)
+        if slot is not None:
+            slot.exit = ended
+        return slot
+
+    def remove(self, slot: Slot) -> None:
+        """Take back a process whose program could not be executed, as if it had never been entered."""
+        self._running.pop(slot.pid, None)
+        if self._slots.get(slot.name) is slot:
+            del self._slots[slot.name]
+
+    def forget(self, name: str) -> None:
+        """
+        Drop a slot whose process has exited.
+
+        Raises:
+            RefusedError: there is none of this name, or it is running.
+        """
+        if self._known(name).exit is None:
+            raise RefusedError("name", name, "is running; it can be forgotten once it has exited")
+        del self._slots[name]
+
+    def slots(self) -> list[Slot]:
+        """All slots, in the order of their first start."""
+        return list(self._slots.values())
+
+    def alive(self) -> list[Slot]:
+        """Slots whose process runs."""
+        return list(self._running.values())
+
+    def _known(self, name: str) -> Slot:
+        slot = self._slots.get(name)
+        if slot is None:
+            raise RefusedError("name", name, "no such slot")
+        return slot

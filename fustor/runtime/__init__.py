@@ -1,0 +1,1 @@
+"""What every process needs: sockets, keys, configuration, logging, the host of an actor. No payload logic."""

@@ -1,0 +1,202 @@
+"""
+From a checked configuration to a running guardian: the state folder, ``run/``, and the exec.
+
+What this module does not do: read configurations, make keys, or stay: :func:`launch` replaces the process, so the pid
+that a service manager knows is the guardian's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from fustor.runtime.durable import write_json
+from protocols.errors import ConfigError, FustorError, MachineError
+
+#: Exit codes of a daemon (the guardian goes on with them).
+OK = 0
+FAILED = 1
+BAD_CONFIGURATION = 2
+ALREADY_RUNNING = 100
+
+#: Held by the guardian for as long as it lives; not removed, or two could hold different files.
+LOCK = "guardian.lock"
+
+
+class AlreadyRunningError(FustorError):
+    """Another guardian runs on this state folder."""
+
+
+def default_state(side: str) -> str:
+    """Where the state of ``side`` is kept when nobody says: ``$FUSTOR_STATE/<side>``, else below the home folder."""
+    return os.path.join(os.environ.get("FUSTOR_STATE") or os.path.expanduser("~/.local/state/fustor"), side)
+
+
+def make_folder(path: str) -> None:
+    """
+    Make ``path`` (and what leads to it) with mode 0700, or accept it as it is when it is ours alone to write.
+
+    Raises:
+        MachineError: it can't be made or written, is no folder, or others may write to it.
+    """
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        found = os.stat(path)
+    except OSError as error:
+        raise MachineError(f"state folder {path} can't be made: {error.strerror}") from error
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise MachineError(f"state folder {path} has mode {found.st_mode & 0o7777:04o}: do `chmod 700 {path}`")
+    probe = os.path.join(path, f".probe.{os.getpid()}")
+    try:
+        with open(probe, "wb") as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise MachineError(f"state folder {path} can't be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(probe)
+
+
+def make_state(state: str, folders: Iterable[str]) -> None:
+    """
+    Make the state folder and the ``folders`` in it.
+
+    Raises:
+        MachineError: as :func:`make_folder`.
+    """
+    for path in (
+        state,
+        *(os.path.join(state, folder) for folder in ("run", "log", "keys", "keys/authorized", *folders)),
+    ):
+        make_folder(path)
+
+
+def clear_run(run: str) -> int:
+    """
+    Empty ``run`` of what an earlier life left, and take the guardian's lock.
+
+    Returns:
+        The descriptor that holds the lock; exec closes it, and the guardian takes it anew.
+
+    Raises:
+        AlreadyRunningError: a guardian lives here, so nothing was touched.
+        MachineError: the folder can't be written.
+    """
+    try:
+        lock = os.open(os.path.join(run, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise MachineError(f"{run}/{LOCK} can't be opened: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise AlreadyRunningError(f"already running (pid {_pid_in(run)}) on {os.path.dirname(run)}") from None
+    try:
+        for entry in os.scandir(run):
+            if entry.name == LOCK:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+    except OSError as error:
+        os.close(lock)
+        raise MachineError(f"{run} can't be emptied: {error.strerror}") from error
+    return lock
+
+
+def _pid_in(run: str) -> str:
+    try:
+        with open(os.path.join(run, "guardian.pid"), encoding="ascii") as file:
+            return file.read(20).strip()
+    except (OSError, UnicodeDecodeError):
+        return "unknown"
+
+
+def launch(
+    state: str, module: str, config: Any, *, listen: Mapping[str, tuple[str, int]], grace_seconds: float
+) -> NoReturn:
+    """
+    Write ``run/config.json`` and ``run/guardian.json`` and become the guardian.
+
+    Args:
+        state: the state folder, made by :func:`make_state`.
+        module: the control actor, started as ``python -P -m module`` with the path of its configuration in
+            ``$FUSTOR_CONFIG``.
+        config: the effective configuration as plain data.
+        listen: listening sockets by name.
+        grace_seconds: how long the control actor may take to stop everything.
+
+    Raises:
+        AlreadyRunningError, MachineError: as :func:`clear_run`.
+    """
+    run = os.path.join(state, "run")
+    clear_run(run)
+    effective = os.path.join(run, "config.json")
+    guardian = os.path.join(run, "guardian.json")
+    write_json(effective, config)
+    write_json(
+        guardian,
+        {
+            "run": run,
+            "log": os.path.join(state, "log"),
+            "control": [sys.executable, "-P", "-m", module],
+            "env": {"FUSTOR_CONFIG": effective},
+            "listen": {name: list(address) for name, address in listen.items()},
+            "grace": grace_seconds,
+        },
+    )
+    spec = importlib.util.find_spec("fustor.guardian.main")
+    if spec is None or spec.origin is None:
+        raise MachineError("fustor.guardian.main is not installed: install fustor again")
+    try:
+        os.execv(sys.executable, [sys.executable, "-I", "-S", spec.origin, guardian])
+    except OSError as error:
+        raise MachineError(f"{sys.executable} can't be started: {error.strerror}") from error
+
+
+def check_payload(module: str, config: Mapping[str, Any], seconds: float = 30.0) -> list[str]:
+    """
+    Ask a payload, in a process of its own, whether it would accept ``config``.
+
+    Returns:
+        The faults it names, one a line; none when it accepts.
+    """
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-P", "-m", module, "--check"],
+            input=json.dumps(config).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [f"{module} --check did not answer within {seconds:g} s"]
+    if asked.returncode == OK:
+        return []
+    lines = [line for line in asked.stdout.decode(errors="replace").splitlines() if line.strip()]
+    return lines or [f"{module} --check ended with code {asked.returncode} and said nothing"]
+
+
+def faults_of(error: FustorError) -> list[str]:
+    """Every fault in ``error``, one a line (``ConfigFaults`` holds several)."""
+    faults: tuple[ConfigError, ...] = getattr(error, "faults", ())
+    return [str(fault) for fault in faults] or [str(error)]
+
+
+def report(program: str, faults: Iterable[str]) -> None:
+    """Print each fault on stderr, after the program's name."""
+    for fault in faults:
+        print(f"{program}: {fault}", file=sys.stderr)

@@ -1,0 +1,274 @@
+"""
+CURVE key pairs in files, and the list of those who may connect.
+
+A file is TOML with ``name``, ``role``, ``public`` (Z85) and, only in the owner's file of mode 0600, ``secret``. The
+allow-list is a folder of public files, ``*.pub``; it is read again when it has changed.
+
+What this module does not do: sign, derive or revoke on its own; who is let in is decided by :mod:`fustor.runtime.zap`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import secrets
+import stat
+
+import attrs
+import zmq
+from zmq.utils import z85
+
+from fustor.runtime.config import Shown, read_toml, structure
+from protocols.errors import ConfigError, FustorError, MachineError
+
+_log = logging.getLogger(__name__)
+
+#: Who a key can belong to.
+ROLES = frozenset({"fusion", "agent", "operator", "observer"})
+
+#: Characters of a key in Z85: 32 bytes.
+KEY_CHARACTERS = 40
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+_Signature = tuple[int, int, int, int]
+
+
+def _check_role(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value not in ROLES:
+        raise ValueError(f"one of {', '.join(sorted(ROLES))} is accepted")
+
+
+def is_key(text: str) -> bool:
+    """Whether ``text`` is a 32-byte key in Z85."""
+    if len(text) != KEY_CHARACTERS or not text.isascii() or any(c not in _Z85 for c in text):
+        return False
+    # Five characters can say more than four bytes hold.
+    return all(_group(text[i : i + 5]) < 1 << 32 for i in range(0, KEY_CHARACTERS, 5))
+
+
+_Z85 = z85.Z85CHARS.decode()
+
+
+def _group(text: str) -> int:
+    value = 0
+    for character in text:
+        value = value * 85 + _Z85.index(character)
+    return value
+
+
+def _check_public(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not is_key(value):
+        raise ValueError(f"a key of {KEY_CHARACTERS} Z85 characters is accepted")
+
+
+def _check_secret(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value and not is_key(value):
+        raise ConfigError(attribute.name, "(hidden)", f"a key of {KEY_CHARACTERS} Z85 characters is accepted")
+
+
+def _check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if _NAME.fullmatch(value) is None:
+        raise ValueError("1 to 63 of letters, digits, '.', '-' and '_' are accepted, beginning with a letter or digit")
+
+
+@attrs.frozen(kw_only=True)
+class KeyPair:
+    """
+    Attributes:
+        name: of the owner: an agent's id, a person.
+        role: ``fusion``, ``agent``, ``operator`` or ``observer``.
+        public: Z85.
+        secret: Z85; empty when only the public half is known. Never printed.
+    """
+
+    name: str = attrs.field(validator=_check_name)
+    role: str = attrs.field(validator=_check_role)
+    public: str = attrs.field(validator=_check_public)
+    secret: str = attrs.field(default="", repr=False, validator=_check_secret)
+
+
+def _render(pair: KeyPair, *, secret: bool) -> bytes:
+    # Names, roles and Z85 hold no quote, backslash or control character; single quotes make TOML take them literally.
+    lines = [f"name = '{pair.name}'", f"role = '{pair.role}'", f"public = '{pair.public}'"]
+    if secret:
+        lines.append(f"secret = '{pair.secret}'")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _write(path: str, data: bytes, mode: int, *, replace: bool) -> bool:
+    """
+    Write a whole, durable file, or nothing.
+
+    Returns:
+        False when the file exists already and ``replace`` is false.
+    """
+    folder = os.path.dirname(path) or "."
+    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            if replace:
+                os.rename(temporary, path)
+            else:
+                try:
+                    os.link(temporary, path)  # unlike rename it never takes the place of a key that another wrote
+                except FileExistsError:
+                    return False
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder_descriptor)
+        finally:
+            os.close(folder_descriptor)
+    except OSError as error:
+        raise MachineError(f"{path} can't be written: {error.strerror}; check the folder and the disk") from None
+    return True
+
+
+def load_public(path: str) -> KeyPair:
+    """
+    The public half in a file (a ``secret`` that stands there is dropped).
+
+    Raises:
+        ConfigError, ConfigFaults: not a key file; names file and field.
+    """
+    return attrs.evolve(structure(KeyPair, read_toml(path), file=path), secret="")
+
+
+def write_public(path: str, pair: KeyPair) -> None:
+    """
+    Write the public half, atomically, mode 0644; takes the place of an older file.
+
+    Raises:
+        MachineError: the file can't be written.
+    """
+    _write(path, _render(pair, secret=False), 0o644, replace=True)
+
+
+def load_secret(path: str) -> KeyPair:
+    """
+    The whole pair in a private file.
+
+    Raises:
+        ConfigError, ConfigFaults: not a key file, no secret in it, or others than its owner may use it.
+    """
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError as error:
+        raise ConfigError("(file)", Shown(path), f"it can't be read: {error.strerror}") from None
+    if mode & 0o077:
+        raise ConfigError("(mode)", f"{mode:04o}", f"a secret key is for its owner alone: chmod 600 {path}", path)
+    pair = structure(KeyPair, read_toml(path), file=path)
+    if not pair.secret:
+        raise ConfigError("secret", "", "the secret key is required here; this is a public file", path)
+    if zmq.curve_public(pair.secret.encode()).decode() != pair.public:
+        raise ConfigError("public", pair.public, "it does not belong to the secret key beside it", path)
+    return pair
+
+
+def load_or_create(path: str, name: str, role: str) -> KeyPair:
+    """
+    The key pair in the private file ``path``; made and written (0600, atomically) when there is none.
+
+    Raises:
+        ConfigError, ConfigFaults: the file can't be used, or is somebody else's.
+        MachineError: it can't be written.
+    """
+    if not os.path.lexists(path):
+        public, secret = zmq.curve_keypair()
+        pair = KeyPair(name=name, role=role, public=public.decode(), secret=secret.decode())
+        if _write(path, _render(pair, secret=True), 0o600, replace=False):
+            return pair
+    pair = load_secret(path)
+    for field, found, wanted in (("name", pair.name, name), ("role", pair.role, role)):
+        if found != wanted:
+            raise ConfigError(
+                field, found, f"{wanted!r} is configured; change that, or remove the file for a new key", path
+            )
+    return pair
+
+
+def _signature(path: str) -> _Signature | None:
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+
+class AuthorizedKeys:
+    """
+    Who may connect: the public files ``*.pub`` of a folder.
+
+    A key that is found costs one ``stat`` of its file; one that is not makes the folder be read again. So additions,
+    changes and removals hold from the next connection on. A file that is no key is logged, once per change, and passed
+    over.
+
+    Args:
+        folder: need not exist yet.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        #: Public key → (path, pair).
+        self._known: dict[str, tuple[str, KeyPair]] = {}
+        #: Path → signature and pair (None: no key) when it was read.
+        self._files: dict[str, tuple[_Signature, KeyPair | None]] = {}
+        self._unreadable = False
+
+    def lookup(self, public: str) -> tuple[str, str] | None:
+        """(name, role) of the owner of a public key (Z85), or None."""
+        known = self._known.get(public)
+        if known is None or _signature(known[0]) != self._files[known[0]][0]:
+            self._read()
+            known = self._known.get(public)
+        return None if known is None else (known[1].name, known[1].role)
+
+    def _read(self) -> None:
+        try:
+            paths = sorted(entry.path for entry in os.scandir(self.folder) if entry.name.endswith(".pub"))
+        except FileNotFoundError:
+            paths = []
+        except OSError as error:
+            # Nobody is let in on a list that can't be read.
+            if not self._unreadable:
+                _log.error("authorized keys can't be read", extra={"folder": self.folder, "error": error.strerror})
+            paths = []
+            self._unreadable = True
+        else:
+            self._unreadable = False
+        files: dict[str, tuple[_Signature, KeyPair | None]] = {}
+        known: dict[str, tuple[str, KeyPair]] = {}
+        for path in paths:
+            signature = _signature(path)
+            if signature is None:
+                continue
+            old = self._files.get(path)
+            changed = old is None or old[0] != signature
+            pair = self._load(path) if old is None or changed else old[1]
+            files[path] = (signature, pair)
+            if pair is None:
+                continue
+            if pair.public in known:
+                if changed:
+                    first = known[pair.public][0]
+                    _log.warning("a key is authorized twice; the first counts", extra={"first": first, "second": path})
+                continue
+            known[pair.public] = (path, pair)
+        self._files, self._known = files, known
+
+    def _load(self, path: str) -> KeyPair | None:
+        try:
+            return load_public(path)
+        except FustorError as error:
+            _log.error("not an authorized key: %s", error)
+            return None

@@ -1,0 +1,65 @@
+"""
+What a source is: the part of a file tree that an agent watches.
+
+Patterns are kept as written: the actors that use them compile them, for the pattern libraries belong to the data plane.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from fustor.runtime.config import between, matching, shorten
+from protocols.errors import ConfigError
+
+#: Names become parts of file names, socket names and actor names, hence no dot, no slash, and short.
+NAME = matching(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}",
+    "a name of 1 to 32 letters, digits, '-' and '_' that begins with a letter or digit",
+)
+
+#: Scanner processes of one source.
+MAX_SCANNERS = 64
+#: Upper bound of an audit period: one year.
+MAX_AUDIT_SECONDS = 366 * 86_400
+
+
+def _check_root(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not value.startswith("/") or "\0" in value or not {".", ".."}.isdisjoint(value.split("/")):
+        raise ValueError("an absolute path without '.' and '..' is accepted")
+
+
+def _check_patterns(instance: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    for index, pattern in enumerate(value):
+        if not pattern or "\0" in pattern or "\n" in pattern:
+            raise ConfigError(f"{attribute.name}[{index}]", shorten(pattern), "a pattern on one line is accepted")
+
+
+@attrs.frozen(kw_only=True)
+class SourceConfig:
+    """
+    One source of an agent.
+
+    Attributes:
+        name: unique within the agent.
+        root: absolute path of the directory at the top.
+        include: gitignore patterns of what is indexed; empty for everything. Directories are always walked.
+        exclude: gitignore patterns of what is not.
+        include_regex, exclude_regex: the same as RE2 expressions, searched in the path below the root.
+        one_filesystem: do not enter directories on another device than the root's.
+        scanners: processes that list directories, 1 to 64.
+        fast_audit_seconds: period of the pass by directory times, 0.1 s to a year.
+        full_audit_seconds: period in which everything is looked at again, 0.1 s to a year.
+    """
+
+    name: str = attrs.field(validator=NAME)
+    root: str = attrs.field(validator=_check_root)
+    include: tuple[str, ...] = attrs.field(default=(), validator=_check_patterns)
+    exclude: tuple[str, ...] = attrs.field(default=(), validator=_check_patterns)
+    include_regex: tuple[str, ...] = attrs.field(default=(), validator=_check_patterns)
+    exclude_regex: tuple[str, ...] = attrs.field(default=(), validator=_check_patterns)
+    one_filesystem: bool = True
+    scanners: int = attrs.field(default=2, validator=between(1, MAX_SCANNERS))
+    fast_audit_seconds: float = attrs.field(default=600.0, validator=between(0.1, MAX_AUDIT_SECONDS))
+    full_audit_seconds: float = attrs.field(default=86_400.0, validator=between(0.1, MAX_AUDIT_SECONDS))

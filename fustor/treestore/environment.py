@@ -1,0 +1,247 @@
+"""
+Opening the LMDB environment of a tree store, and refusing what is not ours, not whole, or newer than we are.
+
+Commits are not synced one by one: a killed process loses nothing, a power cut may tear the file. So a store is stamped
+with the boot it was written in and with a mark of a clean end; one that lacks the mark and was written in an earlier
+boot is not opened for writing. ``writemap`` is never used: a full disk would be a SIGBUS.
+
+What this module does not do: it decides nothing about a store that can't be used (the view sets it aside).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid as uuids
+from collections.abc import Callable
+
+import attrs
+import lmdb
+
+from fustor.treestore.format import FORMAT, pack_id, unpack_id
+from protocols.errors import MachineError
+
+#: Names in the environment; the ids of the sources have one each, see ``ids_name``.
+META, TREE = b"meta", b"tree"
+#: Most sources of a view, and most readers at a time (LMDB: 126 by default).
+MAX_SOURCES, MAX_READERS = 1024, 512
+#: Room for the map in bytes: address space, not disk, for the file is sparse and grows as needed.
+MAP_SIZE = 64 << 30
+
+FORMAT_KEY, UUID_KEY, BOOT_KEY, CLEAN_KEY = b"format", b"uuid", b"boot", b"clean"
+GENERATION_KEY, NEXT_ID_KEY = b"generation", b"next-id"
+
+
+class StoreMissingError(MachineError):
+    """There is no store at this place (yet)."""
+
+
+class StoreUnusableError(MachineError):
+    """
+    What is there can't be used: not a tree store, damaged, of a newer format, or torn by a power cut.
+
+    Nothing in it can be repaired, everything in it can be had again from the agents: set it aside and begin anew.
+    """
+
+
+class StoreFullError(MachineError):
+    """The disk or the map is full: nothing of the transaction was written, the store is as before."""
+
+
+def ids_name(index: int) -> bytes:
+    """Name of the database that maps the directory ids of source ``index`` to store ids."""
+    return b"ids.%d" % index
+
+
+def source_key(index: int) -> bytes:
+    """Key of the record of source ``index`` in ``meta``."""
+    return b"source.%d" % index
+
+
+def boot_id() -> str:
+    """Identity of this boot of the kernel (random(4): /proc/sys/kernel/random/boot_id)."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def boottime_ns() -> int:
+    """CLOCK_BOOTTIME: ns since this boot, suspend included, the same for all processes of the host."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@attrs.define(eq=False)
+class Environment:
+    """
+    An open environment.
+
+    Attributes:
+        path: its folder.
+        env: the LMDB environment.
+        meta, tree: handles of the two databases.
+        uuid: identity of the store.
+        inode: (device, inode) of the file that is open; another one at ``path`` is another store.
+    """
+
+    path: str
+    env: lmdb.Environment
+    meta: lmdb._Database
+    tree: lmdb._Database
+    uuid: str
+    inode: tuple[int, int]
+
+    def close(self) -> None:
+        """Close it; transactions must have ended."""
+        self.env.close()
+
+
+def data_file(path: str) -> str:
+    """LMDB's file in the folder of a store."""
+    return os.path.join(path, "data.mdb")
+
+
+def _open(path: str, *, readonly: bool, map_size: int, max_readers: int) -> lmdb.Environment:
+    try:
+        return lmdb.open(
+            path,
+            map_size=map_size,
+            max_dbs=MAX_SOURCES + 2,
+            max_readers=max_readers,
+            readonly=readonly,
+            create=not readonly,
+            mode=0o600,
+            sync=False,
+            metasync=False,
+            writemap=False,
+            meminit=False,
+            readahead=False,
+        )
+    except (lmdb.InvalidError, lmdb.VersionMismatchError, lmdb.CorruptedError) as error:
+        raise StoreUnusableError(f"{path}: not a tree store: {error}") from None
+    except lmdb.Error as error:
+        raise MachineError(f"{path}: the tree store can't be opened: {error}") from None
+
+
+def _verify(path: str, value: Callable[[bytes], bytes | None]) -> str:
+    """Check the stamp; the uuid."""
+    stamp, uuid = value(FORMAT_KEY), value(UUID_KEY)
+    if stamp is None or uuid is None:
+        raise StoreUnusableError(f"{path}: an LMDB environment, but not a tree store")
+    number = unpack_id(stamp)
+    if number != FORMAT:
+        raise StoreUnusableError(f"{path}: tree store of format {number}, this program reads {FORMAT}")
+    return uuid.decode()
+
+
+def open_for_reading(path: str, *, map_size: int = MAP_SIZE, max_readers: int = MAX_READERS) -> Environment:
+    """
+    Open an existing store.
+
+    Raises:
+        StoreMissingError: there is none, or its first transaction is not committed yet.
+        StoreUnusableError: it is not ours.
+        MachineError: it can't be opened.
+    """
+    try:
+        stat = os.stat(data_file(path))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreMissingError(f"{path}: no tree store here") from None
+    except OSError as error:
+        raise MachineError(f"{path}: {error.strerror}") from None
+    env = _open(path, readonly=True, map_size=map_size, max_readers=max_readers)
+    try:
+        with env.begin() as txn:
+            empty = not txn.stat()["entries"]
+        if empty:
+            raise StoreMissingError(f"{path}: no tree store here yet")
+        try:
+            meta, tree = env.open_db(META, create=False), env.open_db(TREE, create=False)
+        except (lmdb.NotFoundError, lmdb.IncompatibleError):
+            raise StoreUnusableError(f"{path}: an LMDB environment, but not a tree store") from None
+        with env.begin(db=meta) as txn:
+            uuid = _verify(path, txn.get)
+    except BaseException:
+        env.close()
+        raise
+    return Environment(path, env, meta, tree, uuid, (stat.st_dev, stat.st_ino))
+
+
+def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = MAX_READERS) -> Environment:
+    """
+    Open a store, or make a new one. There may be one writer.
+
+    The generation of a new store starts at the wall clock in microseconds, so that it is above any that a store before
+    it at this place reached.
+
+    Raises:
+        StoreUnusableError: what is there is not ours, or a power cut may have torn it.
+        StoreFullError: no room to make it.
+        MachineError: the folder can't be written.
+    """
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"{path}: the folder can't be made: {error.strerror}") from None
+    env = _open(path, readonly=False, map_size=map_size, max_readers=max_readers)
+    try:
+        boot = boot_id()
+        with env.begin() as txn:
+            empty = not txn.stat()["entries"]
+        if not empty:
+            try:
+                handle = env.open_db(META, create=False)
+            except (lmdb.NotFoundError, lmdb.IncompatibleError):
+                raise StoreUnusableError(f"{path}: an LMDB environment, but not a tree store") from None
+            with env.begin(db=handle) as txn:
+                _verify(path, txn.get)
+                if txn.get(BOOT_KEY) != boot.encode() and txn.get(CLEAN_KEY) is None:
+                    raise StoreUnusableError(f"{path}: written in an earlier boot and not closed; it may be torn")
+        with env.begin(write=True) as txn:
+            meta, tree = env.open_db(META, txn), env.open_db(TREE, txn)
+            if txn.get(FORMAT_KEY, db=meta) is None:
+                txn.put(FORMAT_KEY, pack_id(FORMAT), db=meta)
+                txn.put(UUID_KEY, str(uuids.uuid4()).encode(), db=meta)
+                txn.put(GENERATION_KEY, pack_id(time.time_ns() // 1000), db=meta)
+            uuid = _verify(path, lambda key: txn.get(key, db=meta))
+            txn.put(BOOT_KEY, boot.encode(), db=meta)
+            txn.delete(CLEAN_KEY, db=meta)
+        # The mark must be gone from the disk before anything else may reach it.
+        env.sync(True)
+        stat = os.stat(data_file(path))
+    except lmdb.Error as error:
+        env.close()
+        raise _translate(path, error) from None
+    except BaseException:
+        env.close()
+        raise
+    return Environment(path, env, meta, tree, uuid, (stat.st_dev, stat.st_ino))
+
+
+def close_cleanly(environment: Environment) -> None:
+    """
+    Bring everything to the disk, then mark the store as whole, then close it.
+
+    Raises:
+        MachineError: the disk did not take it; the store is closed all the same, without the mark.
+    """
+    try:
+        environment.env.sync(True)
+        with environment.env.begin(write=True, db=environment.meta) as txn:
+            txn.put(CLEAN_KEY, b"1")
+        environment.env.sync(True)
+    except lmdb.Error as error:
+        raise _translate(environment.path, error) from None
+    finally:
+        environment.close()
+
+
+def _translate(path: str, error: lmdb.Error) -> MachineError:
+    if isinstance(error, lmdb.MapFullError | lmdb.DiskError):
+        return StoreFullError(f"{path}: no room for the tree store: {error}")
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError):
+        return StoreUnusableError(f"{path}: the tree store is damaged: {error}")
+    return MachineError(f"{path}: {error}")
+
+
+def translate(environment: Environment, error: lmdb.Error) -> MachineError:
+    """``StoreFullError``, ``StoreUnusableError`` or another ``MachineError`` for an error of LMDB."""
+    return _translate(environment.path, error)

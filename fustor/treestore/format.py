@@ -1,0 +1,523 @@
+"""
+The bytes of a tree store: keys, heads, chunks, rows.
+
+Rows are stored as the JSON text that is served, with the byte 0x01 where the path of their directory goes. The byte is
+put in after encoding: an encoder writes a 0x01 of a name as ``\\u0001``, so the raw byte never means anything else.
+
+Positions in a row's text are found without decoding it. That is safe: within a JSON string every quote is escaped, so
+``{"name":"`` can only be the start of a row and ``"size":`` only a key.
+
+What this module does not do: it opens nothing, and it does not put paths in (``render`` does).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import attrs
+import lz4.block
+import msgspec
+
+from protocols.errors import DecodeError, MachineError
+
+#: Version of this layout, in ``meta``.
+FORMAT = 1
+#: Store id of the top directory of a view.
+ROOT_ID = 1
+#: Parent of directories that no listing has named yet; it has no head.
+LIMBO_ID = 0
+
+#: Stands for the path of the directory in a row (no slash at its end, so empty for the top).
+PLACEHOLDER = b"\x01"
+
+#: Names longer than this are shortened in keys: LMDB's keys end at 511 bytes.
+MAX_KEY_NAME = 400
+#: How much of a longer name stays in its key; a 16-byte hash of the whole follows.
+KEPT_KEY_NAME = 300
+#: Length of the key of a shortened name.
+SHORTENED = KEPT_KEY_NAME + 16
+
+HEAD, CHUNK, CHILD = b"\x00", b"\x01", b"\x02"
+
+# -- keys -----------------------------------------------------------------------------------------------------------
+
+_ID = struct.Struct(">Q")
+pack_id = _ID.pack
+
+
+def unpack_id(value: bytes) -> int:
+    """The id in an 8-byte value."""
+    return int.from_bytes(value, "big")
+
+
+def name_key(name: bytes) -> bytes:
+    """The form of a name in keys; the order of these is the order of rows and children."""
+    if len(name) <= MAX_KEY_NAME:
+        return name
+    return name[:KEPT_KEY_NAME] + hashlib.blake2b(name, digest_size=16).digest()
+
+
+def head_key(store_id: int) -> bytes:
+    """Key of the head of a directory; it is the lowest key of all its records."""
+    return pack_id(store_id) + HEAD
+
+
+def chunk_key(store_id: int, lowest: bytes) -> bytes:
+    """Key of the chunk whose rows have name keys ≥ ``lowest``."""
+    return pack_id(store_id) + CHUNK + lowest
+
+
+def child_key(store_id: int, name: bytes) -> bytes:
+    """Key of the link to the child directory ``name``."""
+    return pack_id(store_id) + CHILD + name_key(name)
+
+
+# -- heads ----------------------------------------------------------------------------------------------------------
+
+#: The directory has been listed whole at least once.
+LISTED = 1
+#: Parts of a listing came, the last one did not yet.
+PARTIAL = 2
+#: Its last listing failed; what is known of its content stays.
+UNREADABLE = 4
+#: Its attributes are its own row, which wins against its row in the parent's listing.
+OWN = 8
+#: Its name is not valid UTF-8, so no path below is.
+ODD_NAME = 16
+
+# parent, generation, files, directories, bytes (high, low), handle, source, flags, length of the name
+_HEAD = struct.Struct(">QQQQQQQHHH")
+HEAD_SIZE = _HEAD.size
+_LOW = (1 << 64) - 1
+
+
+@attrs.define(slots=True, eq=True)
+class Head:
+    """
+    The record of a directory.
+
+    Attributes:
+        parent: store id of its parent; 0 for the top and for directories in limbo.
+        generation: the last commit that changed anything in the subtree.
+        files, directories, size: rollup of the subtree: non-directories, directories (itself not counted), bytes of the
+            non-directories.
+        handle: its id at the agent, in the source's epoch in which it was last mentioned; 0 for none.
+        source: index of the source of ``handle``.
+        flags: ``LISTED`` and the others.
+        name: its name as bytes; empty for the top.
+        fragment: the JSON text of its attributes, without the closing brace; the placeholder is its parent's path.
+    """
+
+    parent: int
+    generation: int = 0
+    files: int = 0
+    directories: int = 0
+    size: int = 0
+    handle: int = 0
+    source: int = 0
+    flags: int = 0
+    name: bytes = b""
+    fragment: bytes = b""
+
+    def pack(self) -> bytes:
+        """The stored form."""
+        return (
+            _HEAD.pack(
+                self.parent,
+                self.generation,
+                self.files,
+                self.directories,
+                self.size >> 64,
+                self.size & _LOW,
+                self.handle,
+                self.source,
+                self.flags,
+                len(self.name),
+            )
+            + self.name
+            + self.fragment
+        )
+
+    @classmethod
+    def unpack(cls, value: bytes) -> Head:
+        """
+        The head in ``value``.
+
+        Raises:
+            MachineError: it is no head.
+        """
+        try:
+            parent, generation, files, directories, high, low, handle, source, flags, n = _HEAD.unpack_from(value)
+        except struct.error:
+            raise MachineError(f"tree store: a head of {len(value)} bytes; run the check") from None
+        end = HEAD_SIZE + n
+        return cls(
+            parent,
+            generation,
+            files,
+            directories,
+            high << 64 | low,
+            handle,
+            source,
+            flags,
+            value[HEAD_SIZE:end],
+            value[end:],
+        )
+
+
+_FLAGS_AT = HEAD_SIZE - 4
+
+
+def head_flags(value: bytes) -> int:
+    """The flags of a stored head, without unpacking the rest."""
+    return int.from_bytes(value[_FLAGS_AT : _FLAGS_AT + 2], "big")
+
+
+def head_name(value: bytes) -> bytes:
+    """The name in a stored head."""
+    return value[HEAD_SIZE : HEAD_SIZE + int.from_bytes(value[HEAD_SIZE - 2 : HEAD_SIZE], "big")]
+
+
+def head_fragment(value: bytes) -> bytes:
+    """The JSON fragment in a stored head, without the closing brace."""
+    return value[HEAD_SIZE + int.from_bytes(value[HEAD_SIZE - 2 : HEAD_SIZE], "big") :]
+
+
+# -- chunks ---------------------------------------------------------------------------------------------------------
+
+_RAW, _LZ4 = b"\x00", b"\x01"
+# A listing of many rows is split into chunks of at most this many.
+MAX_ROWS = 100
+
+_compress = lz4.block.compress
+_decompress = lz4.block.decompress
+
+
+def pack_chunk(text: bytes) -> bytes:
+    """The stored form of rows joined by commas: lz4 where that is smaller, else as they are."""
+    packed: bytes = _compress(text)
+    return _LZ4 + packed if len(packed) < len(text) else _RAW + text
+
+
+def unpack_chunk(value: bytes) -> bytes:
+    """
+    The rows of a chunk, joined by commas, with placeholders.
+
+    Raises:
+        MachineError: a codec we do not know, or damaged data.
+    """
+    codec = value[:1]
+    if codec == _LZ4:
+        try:
+            return _decompress(memoryview(value)[1:])  # type: ignore[no-any-return]
+        except lz4.block.LZ4BlockError as error:
+            raise MachineError(f"tree store: a damaged chunk: {error}; run the check") from None
+    if codec == _RAW:
+        return value[1:]
+    raise MachineError(f"tree store: a chunk with codec {codec!r}; 0 (raw) and 1 (lz4) are known")
+
+
+# -- rows -----------------------------------------------------------------------------------------------------------
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_Mode = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+
+
+class Row(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A row of :mod:`protocols.data`, checked; ``mode`` 0: a name that is gone."""
+
+    name: bytes
+    mode: _Mode = 0
+    size: _Count = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    ino: Annotated[int, msgspec.Meta(ge=0)] = 0
+    uid: _Mode = 0
+    gid: _Mode = 0
+    nlink: _Count = 0
+    target: bytes | None = None
+
+    @property
+    def directory(self) -> bool:
+        """It is a directory."""
+        return self.mode >> 12 == 4
+
+
+#: ``content_type`` by the type bits of ``mode`` (inode(7), ``S_IFMT`` >> 12).
+CONTENT_TYPES = {
+    0o01: "fifo",
+    0o02: "char",
+    0o04: "directory",
+    0o06: "block",
+    0o10: "file",
+    0o12: "symlink",
+    0o14: "socket",
+}
+
+_decode_pages = msgspec.msgpack.Decoder(list[list[Row]]).decode
+_decode_any = msgspec.msgpack.Decoder().decode
+
+
+def decode_rows(frame: bytes) -> list[list[Row]]:
+    """
+    The rows frame of an item. A row that is malformed is replaced by one with an empty name, which is nobody's name,
+    and keeps only its being a directory or not, so that the order of ``ids`` stays right.
+
+    Raises:
+        DecodeError: the frame as a whole is not an array of arrays of rows.
+    """
+    try:
+        return _decode_pages(frame)
+    except msgspec.ValidationError:
+        pages = _decode_any(frame)
+    except msgspec.DecodeError as error:
+        raise DecodeError(f"rows: not msgpack: {error}") from None
+    if not isinstance(pages, list) or not all(isinstance(page, list) for page in pages):
+        raise DecodeError("rows: an array of arrays of rows is accepted")
+    return [[_row_or_blank(row) for row in page] for page in pages]
+
+
+def _row_or_blank(row: Any) -> Row:
+    try:
+        return msgspec.convert(row, Row)
+    except msgspec.ValidationError:
+        mode = row[1] if isinstance(row, list) and len(row) > 1 else 0
+        return Row(b"", mode if isinstance(mode, int) and 0 <= mode < 1 << 32 else 0)
+
+
+def row_of(row: Sequence[Any]) -> Row:
+    """
+    The row in a tuple of :mod:`protocols.data`.
+
+    Raises:
+        DecodeError: a field of the wrong type.
+    """
+    try:
+        return msgspec.convert(list(row), Row)
+    except msgspec.ValidationError as error:
+        raise DecodeError(f"row: {error}") from None
+
+
+class _Node(msgspec.Struct, gc=False):
+    """What nearly every row looks like in JSON; the order of the fields is the order in the text."""
+
+    name: str
+    content_type: str
+    path: str
+    size: int
+    modified_time: float
+    created_time: float
+    integrity_suspect: bool
+    mtime_ns: int
+    ctime_ns: int
+    ino: int
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+
+
+class _OddNode(msgspec.Struct, gc=False):
+    """A row with more: bytes that are not UTF-8, or a target."""
+
+    name: str
+    name_b64: str | msgspec.UnsetType
+    content_type: str
+    path: str
+    size: int
+    modified_time: float
+    created_time: float
+    integrity_suspect: bool
+    mtime_ns: int
+    ctime_ns: int
+    ino: int
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    target: str | msgspec.UnsetType = msgspec.UNSET
+    target_b64: str | msgspec.UnsetType = msgspec.UNSET
+
+
+_encode = msgspec.json.Encoder().encode
+_ENCODED_PATH, _PATH = b'"path":"\\u0001', b'"path":"\x01'
+_SURROGATES = re.compile("[\udc80-\udcff]")
+
+
+def readable(name: bytes) -> str:
+    """``name`` as text, with U+FFFD for each byte that is not UTF-8."""
+    return _SURROGATES.sub("\ufffd", name.decode("utf-8", "surrogateescape"))
+
+
+def encode_base64(raw: bytes) -> str:
+    """The form of raw bytes in the ``_b64`` fields: base64 with the URL-safe alphabet, padded (RFC 4648 section 5)."""
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def valid_utf8(raw: bytes) -> bool:
+    """``raw`` is UTF-8."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _odd_node(row: Row) -> _OddNode:
+    text, unset = readable(row.name), msgspec.UNSET
+    target = row.target
+    return _OddNode(
+        text,
+        unset if valid_utf8(row.name) else encode_base64(row.name),
+        CONTENT_TYPES[row.mode >> 12],
+        "\x01/" + text,
+        row.size,
+        row.mtime_ns / 1e9,
+        row.ctime_ns / 1e9,
+        False,
+        row.mtime_ns,
+        row.ctime_ns,
+        row.ino,
+        row.mode,
+        row.uid,
+        row.gid,
+        row.nlink,
+        unset if target is None else readable(target),
+        unset if target is None or valid_utf8(target) else encode_base64(target),
+    )
+
+
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    """
+    The text of ``rows``, joined by commas, with placeholders.
+
+    Raises:
+        KeyError: a mode of a type that is none of ``CONTENT_TYPES``; the writer sorts those out before.
+    """
+    nodes: list[_Node | _OddNode] = []
+    append, types = nodes.append, CONTENT_TYPES
+    for row in rows:
+        if row.target is None:
+            try:
+                text = row.name.decode()
+            except UnicodeDecodeError:
+                append(_odd_node(row))
+                continue
+            mtime, ctime, mode = row.mtime_ns, row.ctime_ns, row.mode
+            append(
+                _Node(
+                    text,
+                    types[mode >> 12],
+                    "\x01/" + text,
+                    row.size,
+                    mtime / 1e9,
+                    ctime / 1e9,
+                    False,
+                    mtime,
+                    ctime,
+                    row.ino,
+                    mode,
+                    row.uid,
+                    row.gid,
+                    row.nlink,
+                )
+            )
+        else:
+            append(_odd_node(row))
+    return _encode(nodes)[1:-1].replace(_ENCODED_PATH, _PATH)
+
+
+def encode_fragment(row: Row) -> bytes:
+    """The JSON text of a directory without the closing brace."""
+    return encode_rows((row,))[:-1]
+
+
+#: How each row begins, and what stands between two.
+ROW_START, ROW_SEPARATOR = b'{"name":"', b',{"name":"'
+_UNREADABLE = b',"unreadable":'
+
+
+def rename_fragment(fragment: bytes, name: bytes) -> bytes:
+    """``fragment`` with another name, all other attributes as they are."""
+    fresh = encode_fragment(Row(name, 0o040000))
+    return fresh[: fresh.index(b',"size":')] + fragment[fragment.index(b',"size":') :]
+
+
+def mark_unreadable(fragment: bytes, reason: str) -> bytes:
+    """``fragment`` that says ``unreadable: reason``; an empty reason takes that away."""
+    at = fragment.find(_UNREADABLE)
+    if at >= 0:
+        fragment = fragment[:at]
+    return fragment + _UNREADABLE + _encode(reason) if reason else fragment
+
+
+def unreadable_mark(fragment: bytes) -> bytes:
+    """What :func:`mark_unreadable` put at the end of ``fragment``, or nothing."""
+    at = fragment.find(_UNREADABLE)
+    return fragment[at:] if at >= 0 else b""
+
+
+def row_prefix(name: bytes) -> bytes:
+    """How the text of the row of ``name`` begins; no other row's text begins so."""
+    start = ROW_START[:-1] + _encode(readable(name))
+    if valid_utf8(name):
+        return start + b',"content_type":'
+    return start + b',"name_b64":"' + encode_base64(name).encode() + b'",'
+
+
+def find_row(text: bytes, name: bytes) -> tuple[int, int]:
+    """Start and end of the row of ``name`` in the text of a chunk; (-1, -1) when it has none."""
+    start = text.find(row_prefix(name))
+    if start < 0:
+        return -1, -1
+    end = text.find(ROW_SEPARATOR, start)
+    return start, len(text) if end < 0 else end
+
+
+def split_rows(text: bytes) -> list[bytes]:
+    """The rows of a chunk's text, one by one."""
+    if not text:
+        return []
+    first, *rest = text.split(ROW_SEPARATOR)
+    return [first, *[ROW_START + row for row in rest]]
+
+
+class _Named(msgspec.Struct, gc=False):
+    name: str
+    name_b64: str | None = None
+
+
+_decode_name = msgspec.json.Decoder(_Named).decode
+
+
+def row_name(row: bytes) -> bytes:
+    """
+    The name of a row, from its text.
+
+    Raises:
+        MachineError: it is no row.
+    """
+    try:
+        # Only the first fields are of interest: cut before the path, for that has a raw control character.
+        named = _decode_name(row[: row.index(b',"path":"')] + b"}")
+        return named.name.encode() if named.name_b64 is None else base64.urlsafe_b64decode(named.name_b64)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise MachineError(f"tree store: a damaged row: {error}; run the check") from None
+
+
+_SIZES = re.compile(rb'"size":(\d+),')
+
+
+def row_sizes(text: bytes) -> list[int]:
+    """The sizes of all rows in a chunk's text."""
+    return [int(size) for size in _SIZES.findall(text)]
+
+
+def count_rows(text: bytes) -> int:
+    """How many rows a chunk's text has."""
+    return text.count(ROW_START)

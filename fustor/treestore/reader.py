@@ -1,0 +1,374 @@
+"""
+Reading a tree store: snapshots that see one commit and nothing of any other.
+
+A snapshot is a read transaction. It pins the pages it sees, so it must be short: copy the records out, close it, and
+render from the copies. Everything a snapshot returns is a copy.
+
+What this module does not do: it decodes no rows and renders nothing, and it does not say whether a source is stale (it
+gives the numbers from which the asker can tell).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import attrs
+import lmdb
+import msgpack
+
+from fustor.treestore.environment import (
+    GENERATION_KEY,
+    Environment,
+    boot_id,
+    data_file,
+    open_for_reading,
+    translate,
+)
+from fustor.treestore.format import (
+    CHILD,
+    CHUNK,
+    HEAD,
+    LISTED,
+    ROOT_ID,
+    SHORTENED,
+    UNREADABLE,
+    Head,
+    child_key,
+    chunk_key,
+    find_row,
+    head_flags,
+    head_key,
+    name_key,
+    pack_id,
+    unpack_chunk,
+    unpack_id,
+)
+from protocols.errors import MachineError
+
+
+@attrs.frozen
+class SourceStatus:
+    """
+    What the store knows of one source.
+
+    Attributes:
+        index, agent, source, mount: which one, and where in the view.
+        root: store id of its root directory.
+        epoch, applied: the last item applied.
+        state, complete, reasons, counts, as_of_ns: of the last watermark; state ``empty`` before the first.
+        arrived_ns: CLOCK_BOOTTIME of this host when that came; 0 when it came in an earlier boot, or never.
+    """
+
+    index: int
+    agent: str
+    source: str
+    mount: str
+    root: int
+    epoch: int = 0
+    applied: int = 0
+    state: str = "empty"
+    as_of_ns: int = 0
+    complete: bool = False
+    reasons: tuple[str, ...] = ()
+    counts: dict[str, int] = attrs.field(factory=dict)
+    arrived_ns: int = 0
+
+
+@attrs.frozen
+class Status:
+    """Attributes: uuid of the store; generation: grows with every commit that changes the tree; sources: by index."""
+
+    uuid: str
+    generation: int
+    sources: tuple[SourceStatus, ...]
+
+
+@attrs.frozen
+class Found:
+    """
+    Where a path leads.
+
+    Attributes:
+        id: store id of the deepest directory on the path that exists.
+        matched: how many components lead to it.
+        row: text of the row, where the path ends in something that is no directory; then ``matched`` is one less than
+            the number of components.
+        known: what is not found does not exist: the deepest directory has been listed and can still be read.
+    """
+
+    id: int
+    matched: int
+    row: bytes | None
+    known: bool
+
+
+#: A record of a walk: depth below where it began, store id, head, chunks.
+Record = tuple[int, int, bytes, list[bytes]]
+
+_IDS = 8
+
+
+def pack_source(status: SourceStatus, boot: str) -> bytes:
+    """The stored form of the record of a source; ``boot``: the boot in which ``arrived_ns`` was measured."""
+    value = attrs.asdict(status)
+    value["boot"] = boot
+    return msgpack.packb(value)  # type: ignore[no-any-return]
+
+
+def unpack_source(value: bytes, boot: str) -> SourceStatus:
+    """
+    The record of a source; a watermark of another boot than ``boot`` counts as never arrived.
+
+    Raises:
+        MachineError: it is no such record.
+    """
+    try:
+        fields: dict[str, Any] = msgpack.unpackb(value)
+        if fields.pop("boot") != boot:
+            fields["arrived_ns"] = 0
+        fields["reasons"] = tuple(fields["reasons"])
+        return SourceStatus(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise MachineError(f"tree store: a damaged record of a source: {error}; run the check") from None
+
+
+class Snapshot:
+    """
+    The tree as one commit left it. Use as a context manager, and leave it soon.
+
+    Every method may raise MachineError when a record is damaged.
+    """
+
+    __slots__ = ("_reader", "_txn")
+
+    def __init__(self, reader: Reader, txn: lmdb.Transaction[bytes]) -> None:
+        self._reader = reader
+        self._txn = txn
+
+    def __enter__(self) -> Snapshot:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._txn.abort()
+
+    def _head(self, store_id: int) -> bytes:
+        value: bytes | None = self._txn.get(head_key(store_id))
+        if value is None:
+            raise MachineError(f"tree store: directory {store_id} has no head; run the check")
+        return value
+
+    def head(self, store_id: int) -> bytes | None:
+        """The stored head of a directory (``Head.unpack`` and ``head_*`` read it); None: there is none."""
+        return self._txn.get(head_key(store_id))
+
+    def parent(self, store_id: int) -> int:
+        """Store id of the parent; 0 for the top."""
+        return Head.unpack(self._head(store_id)).parent
+
+    def child(self, store_id: int, name: bytes) -> int:
+        """Store id of the child directory ``name``; 0 when there is none."""
+        value = self._txn.get(child_key(store_id, name))
+        return unpack_id(value) if value is not None else 0
+
+    def row(self, store_id: int, name: bytes) -> bytes | None:
+        """The text of the row of ``name``, with the placeholder; None when the directory has no such non-directory."""
+        key = name_key(name)
+        with self._txn.cursor() as cursor:
+            target = chunk_key(store_id, key)
+            found = cursor.set_range(target) and cursor.key() == target
+            if not found and not cursor.prev():
+                return None
+            at: bytes = cursor.key()
+            if at[:9] != target[:9]:
+                return None
+            text = unpack_chunk(cursor.value())
+        start, end = find_row(text, name)
+        return text[start:end] if start >= 0 else None
+
+    def resolve(self, components: Sequence[bytes]) -> Found:
+        """Follow ``components`` from the top; links are not followed, ``.`` and ``..`` mean nothing here."""
+        get = self._txn.get
+        at = ROOT_ID
+        for matched, name in enumerate(components):
+            value = get(child_key(at, name))
+            if value is None:
+                row = self.row(at, name) if matched == len(components) - 1 else None
+                return Found(at, matched, row, self._known(at) or row is not None)
+            at = unpack_id(value)
+        return Found(at, len(components), None, True)
+
+    def _known(self, store_id: int) -> bool:
+        return head_flags(self._head(store_id)) & (LISTED | UNREADABLE) == LISTED
+
+    def chunks(self, store_id: int, lowest: bytes = b"") -> Iterator[bytes]:
+        """
+        The stored chunks of a directory in order of names (``unpack_chunk`` reads them).
+
+        Args:
+            lowest: begin with the chunk that has, or would have, this name.
+        """
+        prefix = pack_id(store_id) + CHUNK
+        with self._txn.cursor() as cursor:
+            target = chunk_key(store_id, name_key(lowest))
+            found = cursor.set_range(target)
+            if lowest and not (found and cursor.key() == target):
+                found = cursor.prev()
+                if found and cursor.key()[:9] != prefix:
+                    found = cursor.next()
+            while found and cursor.key()[:9] == prefix:
+                yield cursor.value()
+                found = cursor.next()
+
+    def children(self, store_id: int) -> Iterator[tuple[bytes, int]]:
+        """Names and store ids of the child directories, in order of names."""
+        prefix = pack_id(store_id) + CHILD
+        with self._txn.cursor() as cursor:
+            found = cursor.set_range(prefix)
+            while found:
+                key: bytes = cursor.key()
+                if key[:9] != prefix:
+                    return
+                child = unpack_id(cursor.value())
+                name = key[9:]
+                # Of a key of this length only the head can tell whether it is the name itself.
+                yield (name if len(name) != SHORTENED else self._name(child, name)), child
+                found = cursor.next()
+
+    def _name(self, child: int, key: bytes) -> bytes:
+        name = Head.unpack(self._head(child)).name
+        return name if name_key(name) == key else key
+
+    def walk(self, store_id: int, max_depth: int | None = None) -> Iterator[Record]:
+        """
+        The directories of a subtree as stored, depth first, each before its children, children in order of names.
+
+        At depth ``max_depth`` the chunks are left out (empty), for their rows would be one level deeper.
+        """
+        tree = self._reader.environment.tree
+        with self._txn.cursor(db=tree) as cursor:
+            stack: list[tuple[int, int]] = [(0, store_id)]
+            while stack:
+                depth, at = stack.pop()
+                prefix = pack_id(at)
+                if depth == max_depth:
+                    yield depth, at, self._head(at), []
+                    continue
+                chunks: list[bytes] = []
+                below: list[tuple[int, int]] = []
+                head = b""
+                if cursor.set_range(prefix):
+                    deeper = depth + 1
+                    for key, value in cursor.iternext():
+                        if key[:_IDS] != prefix:
+                            break
+                        kind = key[_IDS : _IDS + 1]
+                        if kind == CHILD:
+                            below.append((deeper, int.from_bytes(value, "big")))
+                        elif kind == CHUNK:
+                            chunks.append(value)
+                        elif kind == HEAD:
+                            head = value
+                if not head:
+                    raise MachineError(f"tree store: directory {at} has no head; run the check")
+                below.reverse()
+                stack += below
+                yield depth, at, head, chunks
+
+    def generation(self) -> int:
+        """The last commit that changed the tree."""
+        return unpack_id(self._txn.get(GENERATION_KEY, bytes(_IDS), self._reader.environment.meta))
+
+    def status(self) -> Status:
+        """The store and its sources; parsed again only when something of it changed."""
+        raw: list[bytes] = []
+        with self._txn.cursor(db=self._reader.environment.meta) as cursor:
+            if cursor.set_key(GENERATION_KEY):
+                raw.append(cursor.value())
+            if cursor.set_range(b"source."):
+                for key, value in cursor.iternext():
+                    if not key.startswith(b"source."):
+                        break
+                    raw.append(value)
+        return self._reader.parse_status(raw)
+
+
+class Reader:
+    """
+    Opens a store for reading, in this process, once: LMDB allows one open environment of a path per process. A process
+    that has a :class:`~fustor.treestore.writer.Writer` reads through ``Writer.reader()``.
+
+    Raises:
+        StoreMissingError, StoreUnusableError, MachineError: see :func:`~fustor.treestore.environment.open_for_reading`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._init(open_for_reading(path))
+
+    @classmethod
+    def sharing(cls, environment: Environment) -> Reader:
+        """A reader of an environment that somebody else opened, and closes."""
+        reader = cls.__new__(cls)
+        reader._init(environment)
+        return reader
+
+    def _init(self, environment: Environment) -> None:
+        self.environment = environment
+        self._boot = boot_id()
+        self._raw: list[bytes] = []
+        self._status: Status | None = None
+
+    @property
+    def path(self) -> str:
+        """The folder of the store."""
+        return self.environment.path
+
+    @property
+    def uuid(self) -> str:
+        """Identity of the store."""
+        return self.environment.uuid
+
+    def snapshot(self) -> Snapshot:
+        """
+        The tree as of the last commit (1 µs).
+
+        Raises:
+            MachineError: all reader slots are taken, or the map can't be grown to what the writer made of it.
+        """
+        env = self.environment.env
+        try:
+            return Snapshot(self, env.begin(db=self.environment.tree))
+        except lmdb.MapResizedError:
+            env.set_mapsize(0)
+            return Snapshot(self, env.begin(db=self.environment.tree))
+        except lmdb.Error as error:
+            raise translate(self.environment, error) from None
+
+    def replaced(self) -> bool:
+        """Another store, or none, is at the path now: open it anew (one stat(2))."""
+        try:
+            stat = os.stat(data_file(self.environment.path))
+        except OSError:
+            return True
+        return (stat.st_dev, stat.st_ino) != self.environment.inode
+
+    def reclaim(self) -> int:
+        """Free the slots of readers that died; how many (call it when a reader died)."""
+        return self.environment.env.reader_check()
+
+    def parse_status(self, raw: list[bytes]) -> Status:
+        """The status in the records ``raw``: generation, then the sources; cached."""
+        if self._status is None or raw != self._raw:
+            sources = [unpack_source(value, self._boot) for value in raw[1:]]
+            sources.sort(key=lambda source: source.index)
+            self._status = Status(self.environment.uuid, unpack_id(raw[0]), tuple(sources))
+            self._raw = raw
+        return self._status
+
+    def close(self) -> None:
+        """Close the environment; snapshots must have ended."""
+        self.environment.close()

@@ -1,0 +1,183 @@
+"""
+Stored records to the JSON of fs/tree: decompress, put the path in, join.
+
+Rows are never decoded: their text is served as it was stored, with the path of their directory spliced in as JSON text.
+Only where a path is not valid UTF-8 are rows taken one by one, for ``path_b64`` can't be spliced.
+
+What this module does not do: it reads no store, knows no freshness, and sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fustor.treestore.format import (
+    LISTED,
+    ODD_NAME,
+    PLACEHOLDER,
+    encode_base64,
+    head_flags,
+    head_fragment,
+    head_name,
+    readable,
+    row_name,
+    split_rows,
+    unpack_chunk,
+    valid_utf8,
+)
+
+_encode = msgspec.json.Encoder().encode
+_CHILDREN = b',"children":['
+_AFTER_PATH, _ODD_ROW = b',"size":', b'"name_b64":"'
+# How the object of a directory ends, by what has been written of its children.
+_BARE, _LISTED, _OPEN = range(3)
+_ENDS = (b"}", _CHILDREN + b"]}", b"]}")
+
+#: A part of a walk: depth below where it began, head (empty: more chunks of the directory before), chunks.
+Piece = tuple[int, bytes, list[bytes]]
+
+
+def json_text(path: bytes) -> bytes:
+    """``path`` as it stands between the quotes of a JSON string, U+FFFD for each byte that is not UTF-8."""
+    return _encode(readable(path))[1:-1]
+
+
+def json_object(members: Mapping[str, object]) -> bytes:
+    """``members`` as the text of a JSON object."""
+    return _encode(members)
+
+
+def json_members(members: Mapping[str, object]) -> bytes:
+    """``members`` as JSON text to put behind other members: each with a comma before it; empty for none."""
+    return b"," + _encode(members)[1:-1] if members else b""
+
+
+def _with_base64(row: bytes, raw_parent: bytes, name: bytes) -> bytes:
+    """The text of an object, without its closing brace, and its raw path."""
+    return row + b',"path_b64":"' + encode_base64(raw_parent + b"/" + name).encode() + b'"'
+
+
+def render_row(row: bytes, parent: bytes, extras: bytes = b"", *, only_path: bool = False) -> bytes:
+    """
+    One row as an object of its own.
+
+    Args:
+        row: its stored text.
+        parent: raw path of its directory, without a slash at the end (empty for the top).
+        extras: JSON members to put behind its own, each with a comma before it.
+        only_path: its name, content_type and path only.
+    """
+    odd = _ODD_ROW in row or not valid_utf8(parent)
+    text = (row[: row.index(_AFTER_PATH)] if only_path else row[:-1]).replace(PLACEHOLDER, json_text(parent))
+    if odd:
+        text = _with_base64(text, parent, row_name(row))
+    return text + extras + b"}"
+
+
+class TreeRenderer:
+    """
+    Renders one subtree from the pieces of its walk, in order.
+
+    Args:
+        parent: raw path of the parent of the first directory, without a slash at the end; empty also for the top.
+        extras: JSON members of the first directory to put behind its own, each with a comma before it.
+        max_depth: as given to the walk: directories at this depth show no children.
+        only_path: name, content_type and path of each node only.
+    """
+
+    def __init__(
+        self, parent: bytes, extras: bytes = b"", *, max_depth: int | None = None, only_path: bool = False
+    ) -> None:
+        self._extras = extras
+        self._max_depth = max_depth
+        self._only_path = only_path
+        # One entry per directory that is open, each with what its children need: JSON path, raw path, oddness.
+        self._states: list[int] = []
+        self._texts: list[bytes] = [json_text(parent)]
+        self._raws: list[bytes] = [parent]
+        self._odd: list[bool] = [not valid_utf8(parent)]
+
+    def feed(self, piece: Piece, out: list[bytes]) -> int:
+        """
+        Append the text of ``piece`` to ``out``; how many bytes that is.
+
+        Raises:
+            MachineError: the record is damaged.
+        """
+        depth, head, chunks = piece
+        size = 0
+        if head:
+            size = self._open(depth, head, out)
+        states = self._states
+        if chunks:
+            text, depth = self._texts[-1], len(states) - 1
+            if states[depth] == _OPEN:
+                out.append(b",")
+            else:
+                states[depth] = _OPEN
+                out.append(_CHILDREN)
+            for index, chunk in enumerate(chunks):
+                rows = unpack_chunk(chunk)
+                if self._only_path or self._odd[-1] or _ODD_ROW in rows:
+                    rows = self._row_by_row(rows)
+                else:
+                    rows = rows.replace(PLACEHOLDER, text)
+                if index:
+                    out.append(b",")
+                out.append(rows)
+                size += len(rows)
+        return size
+
+    def _open(self, depth: int, head: bytes, out: list[bytes]) -> int:
+        states, texts, raws, odds = self._states, self._texts, self._raws, self._odd
+        if len(states) > depth:
+            self._close_to(depth, out)
+        if depth:
+            if states[-1] == _OPEN:
+                out.append(b",")
+            else:
+                states[-1] = _OPEN
+                out.append(_CHILDREN)
+        flags, fragment, text = head_flags(head), head_fragment(head), texts[-1]
+        cut = fragment.index(_AFTER_PATH)
+        own = fragment[fragment.index(PLACEHOLDER) + 1 : cut - 1]  # "/" and the name, as JSON text
+        odd = odds[-1] or bool(flags & ODD_NAME)
+        raw = raws[-1]
+        shown = (fragment[:cut] if self._only_path else fragment).replace(PLACEHOLDER, text)
+        name = head_name(head)
+        if odd:
+            shown = _with_base64(shown, raw, name)
+        if not depth:
+            shown += self._extras
+        out.append(shown)
+        states.append(_LISTED if flags & LISTED and depth != self._max_depth else _BARE)
+        # The top has no name, and its path ends in the slash that its children bring along.
+        texts.append(text + own if name else text)
+        raws.append(raw + b"/" + name if name else raw)
+        odds.append(odd)
+        return len(shown)
+
+    def _row_by_row(self, rows: bytes) -> bytes:
+        text, raw, odd = self._texts[-1], self._raws[-1], self._odd[-1]
+        shown = []
+        for row in split_rows(rows):
+            cut = row.index(_AFTER_PATH) if self._only_path else len(row) - 1
+            node = row[:cut].replace(PLACEHOLDER, text)
+            if odd or _ODD_ROW in row:
+                node = _with_base64(node, raw, row_name(row))
+            shown.append(node + b"}")
+        return b",".join(shown)
+
+    def _close_to(self, depth: int, out: list[bytes]) -> None:
+        states = self._states
+        while len(states) > depth:
+            out.append(_ENDS[states.pop()])
+            self._texts.pop()
+            self._raws.pop()
+            self._odd.pop()
+
+    def end(self, out: list[bytes]) -> None:
+        """Append the end of the body."""
+        self._close_to(0, out)

@@ -1,0 +1,579 @@
+"""
+The life of one payload as its control actor sees it: states × events in one table, effects out as values.
+
+::
+
+    stopped ──want──► spawning ──spawned──► starting ──hello──► configuring ──beat──► running ◄──► waiting
+       ▲                 ▲  ▲                                     │      ▲               │
+       │                 │  └───── want with another revision ─── refused ◄──────────────┘
+       │                 └── tick ── backing-off ◄── exited / spawn-failed (from any of them)
+       └── exited ── draining ──tick──► killing        (unwant, restart; silent or stalled go to killing at once)
+
+Rules:
+
+- Never two spawns without an exit (or a failed spawn) between.
+- While a payload is wanted it is always eventually spawned again; it never gives up.
+- A payload is *ready* when it says so, not when its process exists.
+- Three ways to be unwell: no beat (*silent*), work outstanding and no counter moving (*stalled*), and a refused
+  configuration. The first two are killed, after their stacks went to the log; the third waits for another one.
+- Waiting for storage is a state of its own, and never stalled.
+
+What this module does not do: spawn, kill, send, or read a clock. ``now`` is in seconds of any monotonic clock.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import attrs
+
+from protocols.restart import Backoff, BackoffPolicy, positive
+
+
+@attrs.frozen
+class Policy:
+    """
+    How payloads are supervised; all in seconds.
+
+    Attributes:
+        backoff: delays between starts.
+        hello_seconds: from spawn (or adoption) to Hello.
+        configure_seconds: until an unanswered configuration is sent again.
+        silent_seconds: without a beat: hung.
+        stalled_seconds: with work outstanding and no counter moving: hung.
+        stop_seconds: from a stop order to SIGKILL.
+        evidence_seconds: from the stack dump to SIGKILL.
+        kill_seconds: until SIGKILL is sent again to a process that is still there.
+    """
+
+    backoff: BackoffPolicy = attrs.field(factory=BackoffPolicy)
+    hello_seconds: float = attrs.field(default=20.0, validator=positive)
+    configure_seconds: float = attrs.field(default=5.0, validator=positive)
+    silent_seconds: float = attrs.field(default=20.0, validator=positive)
+    stalled_seconds: float = attrs.field(default=120.0, validator=positive)
+    stop_seconds: float = attrs.field(default=3.0, validator=positive)
+    evidence_seconds: float = attrs.field(default=0.1, validator=positive)
+    kill_seconds: float = attrs.field(default=5.0, validator=positive)
+
+
+class State(enum.Enum):
+    """Where a payload is. The value is what people and messages see."""
+
+    STOPPED = "stopped"
+    SPAWNING = "spawning"
+    STARTING = "starting"
+    CONFIGURING = "configuring"
+    RUNNING = "running"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    DRAINING = "draining"
+    KILLING = "killing"
+    BACKING_OFF = "backing-off"
+
+
+#: A process exists, or may.
+ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF}
+#: The process has said Hello and is meant to live.
+CONNECTED = frozenset({State.CONFIGURING, State.RUNNING, State.WAITING, State.REFUSED})
+
+
+# -- events ---------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Want:
+    """It shall run, with the configuration of this revision (never 0)."""
+
+    revision: int
+
+
+@attrs.frozen
+class Unwant:
+    """It shall not run."""
+
+
+@attrs.frozen
+class Restart:
+    """It shall be stopped, and started again at once."""
+
+    reason: str
+
+
+@attrs.frozen
+class Spawned:
+    """The process with ``token`` exists."""
+
+    token: str
+    pid: int
+
+
+@attrs.frozen
+class SpawnFailed:
+    """There is no process with ``token``, and ``error`` says why."""
+
+    token: str
+    error: str
+
+
+@attrs.frozen
+class Found:
+    """An earlier control actor had started it, and it lives; ``revision`` as in Want, 0 when it shall not run."""
+
+    token: str
+    pid: int
+    revision: int
+
+
+@attrs.frozen
+class Greeted:
+    """Hello: a new connection of the process with ``token``, which runs ``revision``."""
+
+    token: str
+    revision: int
+
+
+@attrs.frozen
+class Beaten:
+    """A beat of the process with ``token``; fields as in :class:`protocols.messages.Beat`."""
+
+    token: str
+    revision: int
+    state: str
+    refused: int = 0
+    error: str = ""
+    outstanding: bool = False
+    counters: Mapping[str, int] = attrs.Factory(dict)
+
+
+@attrs.frozen
+class Exited:
+    """The process with ``token`` is gone; ``cause`` in words."""
+
+    token: str
+    cause: str
+
+
+@attrs.frozen
+class Tick:
+    """Time has passed."""
+
+
+Event: TypeAlias = Want | Unwant | Restart | Spawned | SpawnFailed | Found | Greeted | Beaten | Exited | Tick
+
+# -- effects --------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Spawn:
+    """Start the process, with ``token`` in its environment; answer with Spawned or SpawnFailed."""
+
+    token: str
+
+
+@attrs.frozen
+class Kill:
+    """Send ``signal`` to the process."""
+
+    signal: signal.Signals
+
+
+@attrs.frozen
+class SendConfigure:
+    """Send the wanted configuration."""
+
+    revision: int
+
+
+@attrs.frozen
+class SendStop:
+    """Ask it to finish within ``seconds``."""
+
+    seconds: float
+
+
+@attrs.frozen
+class WakeAt:
+    """A Tick is wanted at ``time``; the last one given replaces all earlier ones, and None takes it back."""
+
+    time: float | None
+
+
+Effect: TypeAlias = Spawn | Kill | SendConfigure | SendStop | WakeAt
+
+
+class InvariantError(AssertionError):
+    """A bug of this module: the state and what it implies disagree. Carries the last events."""
+
+
+@attrs.define(eq=False)
+class Supervisor:
+    """
+    One payload.
+
+    Attributes:
+        name: for messages.
+        state: see the module.
+        wanted: revision of the configuration it shall run; 0 when it shall not run.
+        token: of the process; empty when there is none.
+        pid: 0 when unknown or none.
+        running: the revision it says it runs; 0 for none.
+        restarts: spawns after the first.
+        last_exit: cause of the last exit or failed spawn.
+        complaint: why it is not well, in its own words or ours; empty when it is.
+        strangers: events of processes that are not (or no longer) this one; they change nothing.
+        history: the last transitions, ``(now, event, from, to)``.
+    """
+
+    name: str
+    policy: Policy
+    rng: random.Random
+    new_token: Callable[[], str]
+    state: State = State.STOPPED
+    wanted: int = 0
+    token: str = ""
+    pid: int = 0
+    running: int = 0
+    restarts: int = -1
+    last_exit: str = ""
+    complaint: str = ""
+    strangers: int = 0
+    history: deque[tuple[float, str, str, str]] = attrs.field(factory=lambda: deque(maxlen=64))
+    _backoff: Backoff = attrs.field(init=False)
+    #: When the current state has to end by itself; None for never.
+    _due: float | None = None
+    #: When it last became running or waiting; None while it is neither.
+    _well_since: float | None = None
+    #: The last beat, and the last time that something showed progress.
+    _beat_at: float = 0.0
+    _progress_at: float = 0.0
+    _counters: Mapping[str, int] = attrs.Factory(dict)
+    #: In DRAINING and KILLING: the exit is meant, so it costs no delay.
+    _planned: bool = False
+    _effects: list[Effect] = attrs.Factory(list)
+    _wake: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._backoff = Backoff(self.policy.backoff, self.rng)
+
+    # -- the one way in ---------------------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event, return what is to be done, in order. An event that means nothing here changes nothing."""
+        if isinstance(event, Spawned | SpawnFailed | Greeted | Beaten | Exited) and event.token != self.token:
+            self.strangers += 1
+            return []
+        before = self.state
+        TRANSITIONS[before, type(event)](self, event, now)
+        if self.state is not before:
+            self.history.append((now, type(event).__name__, before.value, self.state.value))
+        wake = self._next_wake()
+        if wake != self._wake:
+            self._wake = wake
+            self._effects.append(WakeAt(wake))
+        effects, self._effects = self._effects, []
+        return effects
+
+    @property
+    def restarted(self) -> int:
+        """How often it was started again."""
+        return max(0, self.restarts)
+
+    def validate(self) -> None:
+        """
+        Check what every state implies.
+
+        Raises:
+            InvariantError: with the last transitions.
+        """
+        alive = self.state in ALIVE
+        claims = {
+            "a token exactly while a process may exist": bool(self.token) == alive,
+            "no pid without a process": alive or self.pid == 0,
+            "stopped means not wanted": (self.state is not State.STOPPED) or self.wanted == 0,
+            "backing off means wanted, with a time": self.state is not State.BACKING_OFF
+            or (self.wanted != 0 and self._due is not None),
+            "wanted by nobody means on the way out": self.wanted != 0
+            or self.state in (State.STOPPED, State.DRAINING, State.KILLING),
+            "well only while running or waiting": (self._well_since is not None)
+            == (self.state in (State.RUNNING, State.WAITING)),
+            "whoever must not stay has a time": (self._next_wake() is not None)
+            or self.state in (State.STOPPED, State.SPAWNING),
+        }
+        broken = [claim for claim, holds in claims.items() if not holds]
+        if broken:
+            raise InvariantError(f"{self.name}: {broken} in {self!r}")
+
+    # -- what transitions are made of -------------------------------------------------------------------------------
+
+    def _next_wake(self) -> float | None:
+        times = [] if self._due is None else [self._due]
+        if self.state in CONNECTED:
+            times.append(self._beat_at + self.policy.silent_seconds)
+        if self.state is State.RUNNING and self._outstanding:
+            times.append(self._progress_at + self.policy.stalled_seconds)
+        return min(times, default=None)
+
+    _outstanding: bool = False
+
+    def _enter(self, state: State, due: float | None = None) -> None:
+        self.state = state
+        self._due = due
+        if state not in (State.RUNNING, State.WAITING):
+            self._well_since = None
+
+    def _spawn(self, now: float) -> None:
+        self.token = self.new_token()
+        self.restarts += 1
+        self._enter(State.SPAWNING)
+        self._effects.append(Spawn(self.token))
+
+    def _configure(self, now: float) -> None:
+        self._enter(State.CONFIGURING, now + self.policy.configure_seconds)
+        self._effects.append(SendConfigure(self.wanted))
+
+    def _gone(self, cause: str, now: float) -> None:
+        """There is no process any more."""
+        ran = 0.0 if self._well_since is None else now - self._well_since
+        planned, self._planned = self._planned, False
+        self.last_exit = cause
+        self.token, self.pid, self.running = "", 0, 0
+        self._outstanding = False
+        if not self.wanted:
+            self._enter(State.STOPPED)
+        elif planned:
+            self._spawn(now)
+        else:
+            delay = self._backoff.failed(ran)
+            self._enter(State.BACKING_OFF, now + delay)
+
+    def _kill(self, complaint: str, now: float) -> None:
+        """Hung: stacks to its log first, then SIGKILL."""
+        self.complaint = complaint
+        self._planned = False
+        self._enter(State.KILLING, now + self.policy.evidence_seconds)
+        self._effects.append(Kill(signal.SIGUSR1))
+
+    def _drain(self, now: float) -> None:
+        """Ask it to end: over the lifeline when it has one, by signal otherwise."""
+        connected = self.state in CONNECTED
+        self._planned = True
+        self._enter(State.DRAINING, now + self.policy.stop_seconds)
+        self._effects.append(SendStop(self.policy.stop_seconds) if connected else Kill(signal.SIGTERM))
+
+    # -- transitions ------------------------------------------------------------------------------------------------
+
+    def _nothing(self, event: Event, now: float) -> None:
+        """The event means nothing in this state."""
+
+    def _want_start(self, event: Want, now: float) -> None:
+        self.wanted = event.revision
+        self._backoff.reset()
+        self._spawn(now)
+
+    def _want_later(self, event: Want, now: float) -> None:
+        self.wanted = event.revision
+
+    def _want_now(self, event: Want, now: float) -> None:
+        """A changed configuration is worth a try at once."""
+        if event.revision != self.wanted:
+            self._want_start(event, now)
+
+    def _want_change(self, event: Want, now: float) -> None:
+        if event.revision != self.wanted:
+            self.wanted = event.revision
+            self._configure(now)
+
+    def _unwant_now(self, event: Unwant, now: float) -> None:
+        self.wanted = 0
+        self._enter(State.STOPPED)
+
+    def _unwant_drain(self, event: Unwant, now: float) -> None:
+        self.wanted = 0
+        self._drain(now)
+
+    def _unwant_later(self, event: Unwant, now: float) -> None:
+        self.wanted = 0
+
+    def _unwant_spawning(self, event: Unwant, now: float) -> None:
+        self.wanted = 0
+        self._planned = True
+        self._enter(State.DRAINING, now + self.policy.stop_seconds)
+
+    def _restart_drain(self, event: Restart, now: float) -> None:
+        self.complaint = event.reason
+        self._drain(now)
+
+    def _restart_now(self, event: Restart, now: float) -> None:
+        self._backoff.reset()
+        self._spawn(now)
+
+    def _spawned(self, event: Spawned, now: float) -> None:
+        self.pid = event.pid
+        self._enter(State.STARTING, now + self.policy.hello_seconds)
+
+    def _spawned_late(self, event: Spawned, now: float) -> None:
+        self.pid = event.pid
+
+    def _spawned_unwanted(self, event: Spawned, now: float) -> None:
+        """It was told to go before it was there."""
+        self.pid = event.pid
+        self._effects.append(Kill(signal.SIGTERM))
+
+    def _spawn_failed(self, event: SpawnFailed, now: float) -> None:
+        self._gone(f"spawn failed: {event.error}", now)
+
+    def _found(self, event: Found, now: float) -> None:
+        self.token, self.pid, self.wanted = event.token, event.pid, event.revision
+        self.restarts = max(self.restarts, 0)
+        self._enter(State.STARTING, now + self.policy.hello_seconds)
+        if not self.wanted:
+            self._drain(now)
+
+    def _greeted(self, event: Greeted, now: float) -> None:
+        self._beat_at = self._progress_at = now
+        self.running = event.revision
+        if event.revision == self.wanted:
+            # Adopted: it runs what is wanted already. Its next beat says how it is.
+            self._enter(State.CONFIGURING, now + self.policy.configure_seconds)
+        else:
+            self._configure(now)
+
+    def _greeted_again(self, event: Greeted, now: float) -> None:
+        """A new connection of a process that we know: whatever was under way on the old one may be lost."""
+        self._beat_at = now
+        if event.revision != self.wanted and self.state is not State.REFUSED:
+            self._configure(now)
+
+    def _greeted_draining(self, event: Greeted, now: float) -> None:
+        self._effects.append(SendStop(self.policy.stop_seconds))
+
+    def _beaten(self, event: Beaten, now: float) -> None:
+        self._beat_at = now
+        self.running = event.revision
+        if not event.outstanding or not self._outstanding or event.counters != self._counters:
+            self._progress_at = now
+        self._outstanding = event.outstanding
+        self._counters = event.counters
+        if event.revision == self.wanted:
+            self.complaint = event.error
+            if event.state == "starting":
+                if self.state is not State.CONFIGURING:
+                    self._enter(State.CONFIGURING, now + self.policy.configure_seconds)
+                else:
+                    self._due = now + self.policy.configure_seconds
+                return
+            well_since = now if self._well_since is None else self._well_since
+            self._enter(State.WAITING if event.state == "waiting" else State.RUNNING)
+            if self.state is State.WAITING:
+                self._progress_at = now
+            self._well_since = well_since
+        elif event.refused == self.wanted:
+            self.complaint = event.error or "the configuration was refused"
+            self._enter(State.REFUSED)
+        elif self.state is not State.CONFIGURING:
+            # It lost or never had what it shall run (it restarted its work, or answered to an older order).
+            self._configure(now)
+
+    def _beaten_late(self, event: Beaten, now: float) -> None:
+        """Hello was lost or is late; a beat says as much."""
+        self._greeted(Greeted(event.token, event.revision), now)
+        self._beaten(event, now)
+
+    def _exited(self, event: Exited, now: float) -> None:
+        self._gone(event.cause, now)
+
+    def _tick_starting(self, event: Tick, now: float) -> None:
+        if self._due is not None and now >= self._due:
+            self._kill(f"no Hello within {self.policy.hello_seconds:g} s", now)
+
+    def _tick_connected(self, event: Tick, now: float) -> None:
+        if now - self._beat_at >= self.policy.silent_seconds:
+            self._kill(f"silent: no beat for {self.policy.silent_seconds:g} s", now)
+        elif (
+            self.state is State.RUNNING and self._outstanding and now - self._progress_at >= self.policy.stalled_seconds
+        ):
+            self._kill(f"stalled: work outstanding, no counter moved for {self.policy.stalled_seconds:g} s", now)
+        elif self._due is not None and now >= self._due:
+            if self.running == self.wanted:
+                self._due = now + self.policy.configure_seconds
+            else:
+                self._configure(now)
+
+    def _tick_draining(self, event: Tick, now: float) -> None:
+        if self._due is not None and now >= self._due:
+            planned = self._planned
+            self._kill(f"did not stop within {self.policy.stop_seconds:g} s", now)
+            self._planned = planned
+
+    def _tick_killing(self, event: Tick, now: float) -> None:
+        """A process that waits for storage can't be killed yet; it will be when it wakes."""
+        if self._due is not None and now >= self._due:
+            self._due = now + self.policy.kill_seconds
+            self._effects.append(Kill(signal.SIGKILL))
+
+    def _tick_backing_off(self, event: Tick, now: float) -> None:
+        if self._due is not None and now >= self._due:
+            self._spawn(now)
+
+
+_S = Supervisor
+_Transition = Callable[..., None]
+
+#: Every state × every event. What is not named below means nothing in that state.
+TRANSITIONS: dict[tuple[State, type], _Transition] = {
+    (state, event): _S._nothing
+    for state in State
+    for event in (Want, Unwant, Restart, Spawned, SpawnFailed, Found, Greeted, Beaten, Exited, Tick)
+}
+TRANSITIONS |= {
+    (State.STOPPED, Want): _S._want_start,
+    (State.STOPPED, Found): _S._found,
+    (State.BACKING_OFF, Want): _S._want_now,
+    (State.BACKING_OFF, Unwant): _S._unwant_now,
+    (State.BACKING_OFF, Found): _S._found,
+    (State.BACKING_OFF, Restart): _S._restart_now,
+    (State.BACKING_OFF, Tick): _S._tick_backing_off,
+    (State.SPAWNING, Want): _S._want_later,
+    (State.SPAWNING, Unwant): _S._unwant_spawning,
+    (State.SPAWNING, Spawned): _S._spawned,
+    (State.SPAWNING, SpawnFailed): _S._spawn_failed,
+    (State.SPAWNING, Greeted): _S._greeted,
+    (State.SPAWNING, Beaten): _S._beaten_late,
+    (State.SPAWNING, Exited): _S._exited,
+    (State.STARTING, Want): _S._want_later,
+    (State.STARTING, Unwant): _S._unwant_drain,
+    (State.STARTING, Restart): _S._restart_drain,
+    (State.STARTING, Greeted): _S._greeted,
+    (State.STARTING, Beaten): _S._beaten_late,
+    (State.STARTING, Exited): _S._exited,
+    (State.STARTING, Tick): _S._tick_starting,
+    (State.DRAINING, Want): _S._want_later,
+    (State.DRAINING, Unwant): _S._unwant_later,
+    (State.DRAINING, Spawned): _S._spawned_unwanted,
+    (State.DRAINING, SpawnFailed): _S._spawn_failed,
+    (State.DRAINING, Greeted): _S._greeted_draining,
+    (State.DRAINING, Exited): _S._exited,
+    (State.DRAINING, Tick): _S._tick_draining,
+    (State.KILLING, Want): _S._want_later,
+    (State.KILLING, Unwant): _S._unwant_later,
+    (State.KILLING, Spawned): _S._spawned_late,
+    (State.KILLING, SpawnFailed): _S._spawn_failed,
+    (State.KILLING, Exited): _S._exited,
+    (State.KILLING, Tick): _S._tick_killing,
+}
+for _state in CONNECTED:
+    TRANSITIONS |= {
+        (_state, Want): _S._want_change,
+        (_state, Unwant): _S._unwant_drain,
+        (_state, Restart): _S._restart_drain,
+        (_state, Spawned): _S._spawned_late,
+        (_state, Greeted): _S._greeted_again,
+        (_state, Beaten): _S._beaten,
+        (_state, Exited): _S._exited,
+        (_state, Tick): _S._tick_connected,
+    }

@@ -1,0 +1,188 @@
+"""A real guardian with a control actor that relays packets to the test."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = ROOT / "fustor" / "guardian" / "main.py"
+RELAY = Path(__file__).with_name("relay.py")
+
+#: A ceiling for what never happens; nothing is asserted about the time that it takes.
+DEADLINE = 30.0
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """The first true value of ``condition``."""
+    deadline = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.005)
+    return value
+
+
+def is_alive(pid: int) -> bool:
+    """Runs, and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Side:
+    """A folder in which guardians run, one after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = folder / "run"
+        self.log = folder / "log"
+        self.run.mkdir(mode=0o700)
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.seen: set[int] = set()
+        self.events: list[dict[str, Any]] = []
+        self._socket: socket.socket | None = None
+        self._number = 0
+
+    def config(self, **changes: Any) -> Path:
+        """A CONFIG.json in which nothing is judged by time, unless ``changes`` says so."""
+        settings: dict[str, Any] = {
+            "run": str(self.run),
+            "log": str(self.log),
+            "control": [sys.executable, "-I", "-S", str(RELAY)],
+            "beat_timeout": 0,
+            "restart_delay_max": 0,
+        }
+        path = self.folder / "config.json"
+        path.write_text(json.dumps(settings | changes))
+        return path
+
+    def popen(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A guardian with this command line."""
+        argv = [sys.executable, "-I", "-S", str(MAIN), *arguments]
+        process = subprocess.Popen(argv, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        self.started.append(process)
+        return process
+
+    def start(self, **changes: Any) -> subprocess.Popen[bytes]:
+        """A running guardian whose control actor answers."""
+        process = self.popen(str(self.config(**changes)))
+        self.ask("status")
+        return process
+
+    @property
+    def guardian(self) -> subprocess.Popen[bytes]:
+        """The last guardian."""
+        return self.started[-1]
+
+    def table(self) -> dict[str, Any]:
+        """table.json; empty while there is none."""
+        try:
+            table: dict[str, Any] = json.loads((self.run / "table.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return table
+
+    def control(self) -> int:
+        """Pid of the running control actor."""
+        pid = until(lambda: (self.table().get("control") or {}).get("pid"), "a control actor")
+        self.seen.add(pid)
+        return int(pid)
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """The answer to a request; a control actor that dies meanwhile is followed by asking the next one again."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            assert time.monotonic() < deadline, f"{op}: no answer"
+            assert self.guardian.poll() is None, self.guardian.communicate()
+            sock = self._connected()
+            self._number += 1
+            with contextlib.suppress(ConnectionError):
+                sock.send(json.dumps({"op": op, "id": self._number, **fields}).encode())
+                while message := self._read(sock, deadline):
+                    if message.get("re") == self._number:
+                        return message
+            self.forsake()
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The next exit of ``name``."""
+        deadline = time.monotonic() + DEADLINE
+        while not (found := [event for event in self.events if event["name"] == name]):
+            assert self._read(self._connected(), deadline), f"the control actor went before {name} exited"
+        self.events.remove(found[0])
+        return found[0]
+
+    def spawn(self, name: str, *argv: str, **fields: Any) -> int:
+        """The pid of a started payload."""
+        answer = self.ask("spawn", name=name, argv=list(argv), token=f"t{name.replace('.', '')}", **fields)
+        assert "pid" in answer, answer
+        self.seen.add(answer["pid"])
+        return int(answer["pid"])
+
+    def forsake(self) -> None:
+        """Drop the connection to the control actor."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def close(self) -> None:
+        """End everything that was started, whatever state it is in."""
+        self.forsake()
+        for entry in [self.table().get("control"), *self.table().get("slots", [])]:
+            if entry and not entry.get("exit"):
+                self.seen.add(entry["pid"])
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        for pid in self.seen:
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                if os.readlink(f"/proc/{pid}/cwd") == str(self.run.resolve()):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = until(self._connect, "a control actor to talk to")
+        return self._socket
+
+    def _connect(self) -> socket.socket | None:
+        assert self.guardian.poll() is None, self.guardian.communicate()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.connect(str(self.run / "relay.sock"))
+        except (FileNotFoundError, ConnectionRefusedError):
+            sock.close()
+            return None
+        return sock
+
+    def _read(self, sock: socket.socket, deadline: float) -> dict[str, Any]:
+        """The next message, empty at the end; exits are kept in ``events`` as well."""
+        assert select.select([sock], [], [], max(0.0, deadline - time.monotonic()))[0], "no answer"
+        try:
+            packet = sock.recv(1 << 20)
+        except ConnectionError:
+            return {}
+        message: dict[str, Any] = json.loads(packet) if packet else {}
+        if message.get("event") == "exit":
+            self.events.append(message)
+        return message
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Iterator[Side]:
+    """Where guardians of one test run; nothing of them is left afterwards."""
+    side = Side(tmp_path)
+    yield side
+    side.close()

@@ -1,0 +1,422 @@
+"""One payload's life: scripted transcripts, and any sequence of events under virtual time."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from protocols.restart import BackoffPolicy
+from protocols.supervision import (
+    ALIVE,
+    TRANSITIONS,
+    Beaten,
+    Effect,
+    Event,
+    Exited,
+    Found,
+    Greeted,
+    InvariantError,
+    Kill,
+    Policy,
+    Restart,
+    SendConfigure,
+    SendStop,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    State,
+    Supervisor,
+    Tick,
+    Unwant,
+    WakeAt,
+    Want,
+)
+
+EVENTS = (Want, Unwant, Restart, Spawned, SpawnFailed, Found, Greeted, Beaten, Exited, Tick)
+
+
+def make(policy: Policy | None = None) -> Supervisor:
+    tokens = itertools.count(1)
+    calm = Policy(backoff=BackoffPolicy(jitter=0.0))
+    return Supervisor("scanner.data.0", policy or calm, random.Random(7), lambda: f"t{next(tokens)}")
+
+
+def feed(supervisor: Supervisor, *events: Event, now: float = 0.0) -> list[Effect]:
+    """Effects of all events but the wake-ups."""
+    effects: list[Effect] = []
+    for event in events:
+        effects += supervisor.handle(event, now)
+        supervisor.validate()
+    return [effect for effect in effects if not isinstance(effect, WakeAt)]
+
+
+def running(now: float = 0.0) -> Supervisor:
+    supervisor = make()
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0), Beaten("t1", 5, "running"), now=now)
+    assert supervisor.state is State.RUNNING
+    return supervisor
+
+
+def test_the_table_is_whole() -> None:
+    assert set(TRANSITIONS) == {(state, event) for state in State for event in EVENTS}
+
+
+def test_from_wanted_to_running() -> None:
+    supervisor = make()
+    assert feed(supervisor, Want(5)) == [Spawn("t1")]
+    assert feed(supervisor, Spawned("t1", 100)) == []
+    assert feed(supervisor, Greeted("t1", 0)) == [SendConfigure(5)]
+    assert feed(supervisor, Beaten("t1", 0, "starting")) == []
+    assert supervisor.state is State.CONFIGURING
+    assert feed(supervisor, Beaten("t1", 5, "running")) == []
+    assert (supervisor.state, supervisor.pid, supervisor.running) == (State.RUNNING, 100, 5)
+
+
+def test_hello_may_come_before_the_keepers_answer() -> None:
+    supervisor = make()
+    feed(supervisor, Want(5), Greeted("t1", 0), Beaten("t1", 5, "running"), Spawned("t1", 100))
+    assert (supervisor.state, supervisor.pid) == (State.RUNNING, 100)
+
+
+def test_a_beat_stands_for_a_lost_hello() -> None:
+    supervisor = make()
+    assert feed(supervisor, Want(5), Spawned("t1", 9), Beaten("t1", 0, "starting")) == [Spawn("t1"), SendConfigure(5)]
+    assert feed(supervisor, Beaten("t1", 5, "running")) == []
+    assert supervisor.state is State.RUNNING
+
+
+def test_a_crash_backs_off_and_spawns_again() -> None:
+    supervisor = running()
+    assert supervisor.handle(Exited("t1", "signal 9"), 1.0) == [WakeAt(1.2)]
+    assert (supervisor.state, supervisor.pid, supervisor.last_exit) == (State.BACKING_OFF, 0, "signal 9")
+    assert feed(supervisor, Tick(), now=1.1) == []
+    assert feed(supervisor, Tick(), now=1.2) == [Spawn("t2")]
+    assert supervisor.restarted == 1
+
+
+def test_delays_grow_and_a_stable_run_forgives() -> None:
+    supervisor = make()
+    feed(supervisor, Want(5))
+    now, delays = 0.0, []
+    for ran in (0.0, 1.0, 31.0, 1.0):
+        token = supervisor.token
+        feed(supervisor, Spawned(token, 1), Greeted(token, 0), Beaten(token, 5, "running"), now=now)
+        (wake,) = supervisor.handle(Exited(token, "exit 1"), now + ran)
+        assert isinstance(wake, WakeAt)
+        assert wake.time is not None
+        delays.append(round(wake.time - now - ran, 6))
+        now = wake.time
+        feed(supervisor, Tick(), now=now)
+    assert delays == [0.2, 0.4, 0.2, 0.4]
+
+
+def test_a_failed_spawn_is_a_failure_like_others() -> None:
+    supervisor = make()
+    feed(supervisor, Want(5), SpawnFailed("t1", "no such file"))
+    assert supervisor.state is State.BACKING_OFF
+    assert supervisor.last_exit == "spawn failed: no such file"
+    assert feed(supervisor, Tick(), now=0.2) == [Spawn("t2")]
+
+
+def test_events_of_an_earlier_process_change_nothing() -> None:
+    supervisor = running()
+    feed(supervisor, Exited("t1", "exit 1"), Tick(), now=1.0)
+    feed(supervisor, Tick(), now=1.2)
+    for stale in (
+        Spawned("t1", 9),
+        SpawnFailed("t1", "x"),
+        Greeted("t1", 5),
+        Beaten("t1", 5, "running"),
+        Exited("t1", "x"),
+    ):
+        assert feed(supervisor, stale, now=1.2) == []
+        assert supervisor.state is State.SPAWNING
+    assert supervisor.strangers == 5
+
+
+def test_a_refused_configuration_waits_for_another_one() -> None:
+    supervisor = make()
+    feed(supervisor, Want(5), Spawned("t1", 9), Greeted("t1", 0))
+    feed(supervisor, Beaten("t1", 0, "starting", refused=5, error="source.exclude_regex[0] = '(': …"))
+    assert supervisor.state is State.REFUSED
+    assert "exclude_regex" in supervisor.complaint
+    assert feed(supervisor, Beaten("t1", 0, "starting", refused=5), now=19.0) == []
+    assert feed(supervisor, Want(6), now=20.0) == [SendConfigure(6)]
+    feed(supervisor, Beaten("t1", 6, "running"), now=20.1)
+    assert supervisor.state is State.RUNNING
+
+
+def test_an_unanswered_configuration_is_sent_again() -> None:
+    supervisor = make()
+    feed(supervisor, Want(5), Spawned("t1", 9), Greeted("t1", 0))
+    assert feed(supervisor, Beaten("t1", 0, "starting"), Tick(), now=4.9) == []
+    assert feed(supervisor, Beaten("t1", 0, "starting"), Tick(), now=5.0) == [SendConfigure(5)]
+
+
+def test_a_new_configuration_is_sent_to_the_running_process() -> None:
+    supervisor = running()
+    assert feed(supervisor, Want(5)) == []
+    assert feed(supervisor, Want(6)) == [SendConfigure(6)]
+    assert feed(supervisor, Beaten("t1", 5, "running"), now=0.5) == []
+    assert supervisor.state is State.CONFIGURING
+    feed(supervisor, Beaten("t1", 6, "running"), now=0.6)
+    assert supervisor.state is State.RUNNING
+
+
+def test_a_changed_configuration_ends_the_wait_after_a_crash() -> None:
+    supervisor = running()
+    feed(supervisor, Exited("t1", "exit 1"), now=1.0)
+    assert feed(supervisor, Want(5), now=1.01) == []
+    assert feed(supervisor, Want(6), now=1.01) == [Spawn("t2")]
+
+
+def test_adoption_leaves_a_payload_with_the_wanted_configuration_alone() -> None:
+    supervisor = make()
+    assert feed(supervisor, Found("old", 77, 5), Want(5), Greeted("old", 5), Beaten("old", 5, "running")) == []
+    assert (supervisor.state, supervisor.pid, supervisor.restarted) == (State.RUNNING, 77, 0)
+
+
+def test_adoption_reconfigures_the_others() -> None:
+    supervisor = make()
+    assert feed(supervisor, Found("old", 77, 5), Greeted("old", 4)) == [SendConfigure(5)]
+
+
+def test_a_found_process_that_never_speaks_is_replaced() -> None:
+    supervisor = make()
+    feed(supervisor, Found("old", 77, 5))
+    assert feed(supervisor, Tick(), now=20.0) == [Kill(signal.SIGUSR1)]
+    assert feed(supervisor, Tick(), now=20.1) == [Kill(signal.SIGKILL)]
+    feed(supervisor, Exited("old", "signal 9"), now=20.2)
+    assert feed(supervisor, Tick(), now=20.4) == [Spawn("t1")]
+
+
+def test_an_unwanted_process_that_is_found_is_told_to_go() -> None:
+    supervisor = make()
+    assert feed(supervisor, Found("old", 77, 0)) == [Kill(signal.SIGTERM)]
+    feed(supervisor, Exited("old", "exit 0"))
+    assert supervisor.state is State.STOPPED
+
+
+def test_stopping_asks_then_kills() -> None:
+    supervisor = running()
+    assert feed(supervisor, Unwant(), now=1.0) == [SendStop(3.0)]
+    assert feed(supervisor, Tick(), now=3.9) == []
+    assert feed(supervisor, Tick(), now=4.0) == [Kill(signal.SIGUSR1)]
+    assert feed(supervisor, Tick(), now=4.1) == [Kill(signal.SIGKILL)]
+    assert feed(supervisor, Tick(), now=9.1) == [Kill(signal.SIGKILL)]  # it waits for storage
+    feed(supervisor, Exited("t1", "signal 9"), now=60.0)
+    assert supervisor.state is State.STOPPED
+
+
+def test_stopping_before_it_exists() -> None:
+    supervisor = make()
+    feed(supervisor, Want(5))
+    assert feed(supervisor, Unwant()) == []
+    assert feed(supervisor, Spawned("t1", 9)) == [Kill(signal.SIGTERM)]
+    feed(supervisor, Exited("t1", "signal 15"))
+    assert supervisor.state is State.STOPPED
+
+
+def test_wanted_again_while_it_stops() -> None:
+    supervisor = running()
+    feed(supervisor, Unwant(), Want(6), now=1.0)
+    assert feed(supervisor, Exited("t1", "exit 0"), now=1.5) == [Spawn("t2")]
+
+
+def test_an_ordered_restart_costs_no_delay() -> None:
+    supervisor = running()
+    assert feed(supervisor, Restart("operator")) == [SendStop(3.0)]
+    assert feed(supervisor, Exited("t1", "exit 0"), now=0.3) == [Spawn("t2")]
+
+
+def test_a_silent_process_is_killed_with_evidence() -> None:
+    supervisor = running()
+    assert feed(supervisor, Tick(), now=19.9) == []
+    assert feed(supervisor, Tick(), now=20.0) == [Kill(signal.SIGUSR1)]
+    assert "silent" in supervisor.complaint
+    assert feed(supervisor, Beaten("t1", 5, "running"), now=20.05) == []  # too late
+    assert feed(supervisor, Tick(), now=20.1) == [Kill(signal.SIGKILL)]
+
+
+def beats(supervisor: Supervisor, seconds: int, **fields: Any) -> list[Effect]:
+    effects: list[Effect] = []
+    for second in range(seconds):
+        effects += feed(supervisor, Beaten("t1", 5, **fields), Tick(), now=float(second))
+    return effects
+
+
+def test_a_stalled_process_is_killed() -> None:
+    assert beats(running(), 119, state="running", outstanding=True, counters={"rows": 5}) == []
+    supervisor = running()
+    assert beats(supervisor, 122, state="running", outstanding=True, counters={"rows": 5})[0] == Kill(signal.SIGUSR1)
+    assert "stalled" in supervisor.complaint
+
+
+def test_a_process_without_work_or_waiting_for_storage_never_stalls() -> None:
+    assert beats(running(), 1000, state="running", outstanding=False, counters={"rows": 5}) == []
+    assert beats(running(), 1000, state="waiting", outstanding=True, counters={"rows": 5}) == []
+
+
+def test_progress_puts_a_stall_off() -> None:
+    supervisor = running()
+    for second in range(1000):
+        beat = Beaten("t1", 5, "running", outstanding=True, counters={"rows": second // 100})
+        assert feed(supervisor, beat, Tick(), now=float(second)) == []
+
+
+def test_validate_notices_a_contradiction() -> None:
+    supervisor = running()
+    supervisor.token = ""
+    with pytest.raises(InvariantError, match="token"):
+        supervisor.validate()
+
+
+class Lives(RuleBasedStateMachine):
+    """
+    A payload, a keeper and a clock in any order.
+
+    The world keeps what is true (does a process exist?), so that no spawn can come while one does.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        tokens = itertools.count(1)
+        self.policy = Policy()
+        self.supervisor = Supervisor("p", self.policy, random.Random(3), lambda: f"t{next(tokens)}")
+        self.process = ""  # token of the process that exists
+        self.asked = ""  # token of a spawn that is under way
+        self.exited_at: float | None = None
+        self.wake: float | None = None
+        self.wanted = False
+
+    def feed(self, event: Event) -> None:
+        before = self.supervisor.state
+        for effect in self.supervisor.handle(event, self.now):
+            match effect:
+                case Spawn(token):
+                    assert not self.process, "spawned while a process exists"
+                    assert not self.asked, "spawned while a spawn is under way"
+                    if before is State.BACKING_OFF and isinstance(event, Tick):
+                        assert self.exited_at is not None
+                        waited = self.now - self.exited_at
+                        assert waited >= self.policy.backoff.shortest_seconds - 1e-6
+                    self.asked = token
+                case Kill(number):
+                    if number is signal.SIGKILL:
+                        assert self.process or self.asked
+                case SendConfigure(revision):
+                    assert revision == self.supervisor.wanted != 0
+                case WakeAt(time):
+                    self.wake = time
+                case SendStop():
+                    assert self.process or self.asked
+
+    @rule(revision=st.integers(1, 3))
+    def want(self, revision: int) -> None:
+        self.wanted = True
+        self.feed(Want(revision))
+
+    @rule()
+    def unwant(self) -> None:
+        self.wanted = False
+        self.feed(Unwant())
+
+    @rule()
+    def restart(self) -> None:
+        self.feed(Restart("operator"))
+
+    @precondition(lambda self: self.asked)
+    @rule(works=st.booleans(), answered=st.booleans())
+    def keeper(self, works: bool, answered: bool) -> None:
+        token, self.asked = self.asked, ""
+        if works:
+            self.process = token
+            if answered:
+                self.feed(Spawned(token, 42))
+        else:
+            self.exited_at = self.now
+            self.feed(SpawnFailed(token, "EAGAIN"))
+
+    @precondition(lambda self: self.process)
+    @rule(revision=st.integers(0, 3))
+    def hello(self, revision: int) -> None:
+        self.feed(Greeted(self.process, revision))
+
+    @precondition(lambda self: self.process)
+    @rule(
+        revision=st.integers(0, 3),
+        refused=st.integers(0, 3),
+        state=st.sampled_from(["starting", "running", "waiting", "draining"]),
+        outstanding=st.booleans(),
+        done=st.integers(0, 1),
+    )
+    def beat(self, revision: int, refused: int, state: str, outstanding: bool, done: int) -> None:
+        self.feed(Beaten(self.process, revision, state, refused, "", outstanding, {"n": done}))
+
+    @precondition(lambda self: self.process)
+    @rule()
+    def exit(self) -> None:
+        token, self.process = self.process, ""
+        self.exited_at = self.now
+        self.feed(Exited(token, "exit 1"))
+
+    @rule(token=st.sampled_from(["", "stranger"]))
+    def stranger(self, token: str) -> None:
+        if token != self.supervisor.token:
+            before = self.supervisor.state
+            self.feed(Exited(token, "?"))
+            self.feed(Beaten(token, 1, "running"))
+            assert self.supervisor.state is before
+
+    @rule(seconds=st.floats(0.01, 200))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.feed(Tick())
+
+    @rule()
+    def wait_until_woken(self) -> None:
+        if self.wake is not None:
+            self.now = max(self.now, self.wake)
+            self.feed(Tick())
+
+    @invariant()
+    def holds(self) -> None:
+        self.supervisor.validate()
+        assert self.supervisor.token == (self.process or self.asked)
+        assert (self.supervisor.state in ALIVE) == bool(self.process or self.asked)
+        assert bool(self.supervisor.wanted) == self.wanted
+        if self.wake is not None and self.supervisor.state is State.BACKING_OFF:
+            assert self.wake - self.now <= self.policy.backoff.longest_seconds
+
+    def teardown(self) -> None:
+        """However it got here: once wanted, with everybody doing their part, it runs within bounded virtual time."""
+        self.wanted = True
+        self.feed(Want(9))
+        deadline = self.now + 200
+        while self.supervisor.state is not State.RUNNING:
+            assert self.now < deadline, f"never runs again: {self.supervisor!r}"
+            if self.asked:
+                self.process, self.asked = self.asked, ""
+                self.feed(Spawned(self.process, 43))
+            elif self.process and self.supervisor.state in (State.DRAINING, State.KILLING):
+                token, self.process = self.process, ""
+                self.feed(Exited(token, "signal 9"))
+            elif self.process:
+                self.feed(Greeted(self.process, 0))
+                self.feed(Beaten(self.process, 9, "running"))
+            else:
+                assert self.wake is not None, "nobody will wake it"
+                self.now = max(self.now, self.wake)
+                self.feed(Tick())
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

@@ -1,0 +1,154 @@
+"""
+A watcher and its scanners in one process: the pure core, the real looking, a real inotify, a model view.
+
+No sockets and no threads: each step is taken by the test, so that it decides what happens between any two of them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from inotify_simple import INotify
+
+from actors.scanner.look import Looker, Part, Place
+from actors.scanner.mounts import Mounts
+from actors.watcher.core import WatcherCore
+from actors.watcher.inotify import MASK
+from protocols.codec import encode, decode, DATA_LIMITS, pack
+from protocols.data import OK, Found, Task, Work
+from tests.support.model import ModelView
+from tests.support.oracle import Difference, compare, walk
+
+
+class Bench:
+    """One source in one process. ``between`` is called before every single look: the place for mischief."""
+
+    def __init__(
+        self, root: str, *, scanners: int = 2, seed: int = 0, epoch: int = 1, view: ModelView | None = None, **core: Any
+    ) -> None:
+        self.root = os.fsencode(root)
+        self.random = random.Random(seed)
+        self.inotify = INotify(nonblocking=True)
+        self.core = WatcherCore(epoch, **core)
+        self.view = view or ModelView()
+        self.mounts = Mounts(self.root)
+        self.queues: dict[int, deque[Work]] = {slot: deque() for slot in range(scanners)}
+        self.between: Callable[[], None] = lambda: None
+        self.takes: Callable[[bytes, bool], bool] | None = None
+        self.looked: list[Task] = []
+        self.clock = 0.0
+        self.delivered = 0
+        for slot in self.queues:
+            self.core.scanner_up(slot)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self.inotify.close()
+        self.mounts.close()
+
+    def add_watch(self, fd: int) -> int:
+        """As a scanner does it."""
+        try:
+            return int(self.inotify.add_watch(f"/proc/self/fd/{fd}", MASK))
+        except OSError as error:
+            return -(error.errno or 1)
+
+    def read(self, most: int = 1 << 18) -> None:
+        """Read inotify once."""
+        wall = time.time_ns()
+        try:
+            records = os.read(self.inotify.fileno(), most)
+        except BlockingIOError:
+            records = b""
+        self.core.events(records, wall, drained=len(records) < most // 2)
+
+    def give(self) -> None:
+        """Hand out work."""
+        for slot, work in self.core.take_work():
+            self.queues[slot].append(decode(encode(work), Work, limits=DATA_LIMITS))
+
+    def scan(self, slot: int) -> bool:
+        """One scanner does one work message."""
+        if not self.queues[slot]:
+            return False
+        work = self.queues[slot].popleft()
+        looker = Looker(
+            root=self.root,
+            takes=self.takes,
+            one_filesystem=True,
+            mounts=self.mounts,
+            add_watch=self.add_watch,
+            place=Place(),
+        )
+        parts: list[Part] = []
+        for task in work.tasks:
+            self.between()
+            self.looked.append(task)
+            for part in looker.look(task):
+                parts.append(part)
+                self.between()
+        found = Found(slot=slot, epoch=work.epoch, number=work.number, results=tuple(r for r, _ in parts), last=True)
+        self.core.found(
+            decode(encode(found), Found, limits=DATA_LIMITS), pack([rows for r, rows in parts if r.status == OK])
+        )
+        return True
+
+    def deliver(self) -> None:
+        """The view applies what there is and acknowledges it."""
+        for number, frame, rows in list(self.core.items):
+            if number > self.delivered:
+                self.view.apply(frame, rows)
+                self.delivered = number
+        self.core.acknowledged(self.core.epoch, self.delivered)
+
+    def tick(self, seconds: float = 0.05) -> None:
+        """Time passes."""
+        for wd in self.core.unwatch:
+            try:
+                self.inotify.rm_watch(wd)
+            except OSError:
+                continue
+        self.core.unwatch.clear()
+        self.clock += seconds
+        self.core.tick(self.clock, time.time_ns())
+
+    def step(self) -> None:
+        """One random step of the machinery."""
+        kind = self.random.randrange(5)
+        if kind == 0:
+            self.read(self.random.choice([64, 300, 1 << 18]))
+        elif kind == 1:
+            self.give()
+        elif kind == 2:
+            self.scan(self.random.choice(list(self.queues)))
+        elif kind == 3:
+            self.tick(0.001)
+        else:
+            self.deliver()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return self.core.outstanding or any(self.queues.values())
+
+    def settle(self, most: int = 20_000) -> None:
+        """Until nothing moves any more."""
+        for _ in range(most):
+            before = self.core.counters["events"]
+            self.read()
+            self.give()
+            did = [self.scan(slot) for slot in self.queues]
+            self.tick(0.001)
+            self.deliver()
+            if not any(did) and not self.busy and self.core.counters["events"] == before:
+                return
+        raise AssertionError(f"not quiet after {most} rounds: {self.core.gauges()}")
+
+    def difference(self) -> Difference:
+        """The view against the disk."""
+        return compare(walk(self.root), self.view.entries())
