@@ -43,10 +43,10 @@ def main(environment: Environment, arguments: Sequence[str]) -> int:
         for name, command in GATES.items():
             print(f"{name:8} {' '.join(command)}")
         return 0
-    environment.ensure_or_exit(frozenset({"dev"}))
     names = [name for name in GATES if chosen.only is None or name in chosen.only]
     if passed_on and "pytest" not in names:
         parser.error(f"{passed_on[0]}: only pytest takes further arguments, and it is not among the gates chosen")
+    environment.ensure_or_exit(frozenset({"dev"}))
     results = {name: _run(environment, name, passed_on if name == "pytest" else []) for name in names}
     print()
     for name, (code, seconds) in results.items():

@@ -275,7 +275,10 @@ def encode(value: object) -> bytes:
     plain: dict[str, Any] = {"v": VERSION, "t": cls.kind}
     for name in fields:
         plain[name] = getattr(value, name)
-    return msgpack.packb(plain, use_bin_type=True, default=_plain)  # type: ignore[no-any-return]
+    # Text is for people and may hold parts of a file name; what is not Unicode in it is escaped, never an error.
+    return msgpack.packb(  # type: ignore[no-any-return]
+        plain, use_bin_type=True, default=_plain, unicode_errors="backslashreplace"
+    )
 
 
 def decode(data: bytes | memoryview, *accepted: type[T], limits: Limits = CONTROL_LIMITS) -> T:
@@ -297,7 +300,8 @@ def decode(data: bytes | memoryview, *accepted: type[T], limits: Limits = CONTRO
     version = value.get("v")
     if version != VERSION:
         raise VersionError(f"protocol version {version!r}, we speak {VERSION}")
-    cls = _KINDS.get(value.get("t", ""))
+    kind = value.get("t")
+    cls = _KINDS.get(kind) if type(kind) is str else None
     if cls is None or cls not in accepted:
-        raise DecodeError(f"message kind {str(value.get('t'))[:40]!r} is not accepted here")
+        raise DecodeError(f"message kind {str(kind)[:40]!r} is not accepted here")
     return _DECODERS[cls](value)  # type: ignore[no-any-return]

@@ -119,7 +119,7 @@ class AgentPolicy:
     """
 
     reply_seconds: float = attrs.field(default=3.0, validator=positive)
-    retry: BackoffPolicy = attrs.field(factory=lambda: BackoffPolicy(first_seconds=0.2, cap_seconds=10.0, jitter=0.5))
+    retry: BackoffPolicy = attrs.field(factory=lambda: BackoffPolicy(first_seconds=0.2, cap_seconds=3.0, jitter=0.5))
     superseded_seconds: float = attrs.field(default=60.0, validator=positive)
 
 

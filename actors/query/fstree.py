@@ -71,10 +71,12 @@ def _parent(names: tuple[bytes, ...]) -> bytes:
 def _pieces(snapshot: Snapshot, store_id: int, depth: int | None) -> Iterator[Item]:
     """The walk with large directories cut into pieces."""
     for level, _, head, chunks in snapshot.walk(store_id, depth):
-        yield (level, head, chunks[:_PIECE_CHUNKS]), len(head) + sum(map(len, chunks[:_PIECE_CHUNKS]))
-        for at in range(_PIECE_CHUNKS, len(chunks), _PIECE_CHUNKS):
-            more = chunks[at : at + _PIECE_CHUNKS]
-            yield (level, b"", more), sum(map(len, more))
+        if len(chunks) <= _PIECE_CHUNKS:
+            yield (level, head, chunks), len(head) + sum(map(len, chunks))
+            continue
+        for at in range(0, len(chunks), _PIECE_CHUNKS):
+            part = chunks[at : at + _PIECE_CHUNKS]
+            yield (level, b"" if at else head, part), sum(map(len, part))
 
 
 def _other(face: Face, store_id: int, head: Head, row: bytes, query: TreeQuery, if_none_match: str) -> Answer:

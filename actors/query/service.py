@@ -118,11 +118,11 @@ async def _serve_zmq(
                 zmq.ROUTER,
                 bind=config.query,
                 hwm=_QUEUED_PARTS,
-                curve=ServerCurve(load_secret(config.key_file), ROLES),
+                curve=ServerCurve(load_secret(config.key_file).secret, ROLES),
             )
             mesh = MeshSocket(raw)
             try:
-                task_status.started(str(raw.last_endpoint.decode()))
+                task_status.started(raw.getsockopt_string(zmq.LAST_ENDPOINT))
                 router = Router(
                     mesh,
                     api.ask,

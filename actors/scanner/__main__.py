@@ -1,4 +1,5 @@
-"""Start a scanner: ``python -P -m actors.scanner``, by a guardian; ``--check`` says whether a configuration is right."""
+"""Start a scanner: ``python -P -m actors.scanner``, by a guardian; ``--check`` says whether a configuration is
+right."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from fustor.runtime.actor import Host, run_blocking_actor
 from fustor.runtime.config import structure
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import SourceConfig
+from protocols.codec import DATA_LIMITS
 
 
 @attrs.frozen
@@ -26,7 +28,7 @@ class ScannerConfig:
 
     source: SourceConfig
     slot: int = attrs.field(validator=attrs.validators.ge(0))
-    limits: ScannerLimits = ScannerLimits()
+    limits: ScannerLimits = attrs.Factory(ScannerLimits)
 
 
 def build(config: dict[str, Any]) -> Callable[[Host], None]:
@@ -44,7 +46,9 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
         host.counters.update(entries=0, works=0)
         context = zmq.Context()
         name = told.source.name
-        work = open_socket(context, zmq.PULL, connect=f"ipc://work.{name}.{told.slot}", hwm=64)
+        work = open_socket(
+            context, zmq.PULL, connect=f"ipc://work.{name}.{told.slot}", hwm=64, max_size=DATA_LIMITS.size
+        )
         found = open_socket(context, zmq.PUSH, connect=f"ipc://found.{name}", hwm=64)
         mounts = Mounts(root)
 

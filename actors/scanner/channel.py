@@ -1,8 +1,8 @@
 """
 The connection to the watcher on which it passes its inotify descriptor, as one SEQPACKET message with SCM_RIGHTS.
 
-The message is msgpack ``{"epoch": int, "mask": int}``; ours before it ``{"slot": int, "pid": int}``. End of file on either
-side means that the other process is gone. See unix(7).
+The message is msgpack ``{"epoch": int, "mask": int}``; ours before it ``{"slot": int, "pid": int}``. End of file on
+either side means that the other process is gone. See unix(7).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 Looking at one directory: open it, verify that it is the one that was meant, watch it, then list or lstat.
 
 Everything is lstat'ed relative to the directory's own descriptor; symbolic links are never followed; names are bytes.
-Each function may block for as long as the storage does. ``Place.at`` always names what is being touched, so that somebody
-else can say where a thread hangs.
+Each function may block for as long as the storage does. ``Place.at`` always names what is being touched, so that
+somebody else can say where a thread hangs.
 
 What this module does not do: talk to anybody.
 """
@@ -66,7 +66,8 @@ class Looker:
         Do one task.
 
         Yields:
-            Its results with their rows; more than one only for a big listing. Never raises for what the file system says.
+            Its results with their rows; more than one only for a big listing. Never raises for what the file system
+            says.
         """
         place = self.place
         place.dir, place.name = task.dir, b""
@@ -80,15 +81,8 @@ class Looker:
         try:
             own = os.fstat(fd)
             if (task.dev, task.ino) != (0, 0) and (own.st_dev, own.st_ino) != (task.dev, task.ino):
-                yield (
-                    attrs.evolve(
-                        _without(task, LOST, 0)[0],
-                        own=_row(b"", own),
-                        dev=own.st_dev,
-                        mount=not task.path and self.mounts.root_is_mount,
-                    ),
-                    [],
-                )
+                mount = not task.path and self.mounts.root_is_mount
+                yield _without(task, LOST, 0, own=_row(b"", own), dev=own.st_dev, mount=mount)
             elif task.names is not None:
                 yield self._names(task, fd, own)
             elif task.known == (own.st_mtime_ns, own.st_ctime_ns):
@@ -311,14 +305,16 @@ def _status_of(error: OSError) -> str:
     return LOST if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP) else FAILED
 
 
-def _without(task: Task, status: str, code: int) -> Part:
+def _without(task: Task, status: str, code: int, *, own: Row = (), dev: int = 0, mount: bool = False) -> Part:
+    """A result without rows."""
     return (
         Result(
             dir=task.dir,
             status=status,
             errno=code,
-            own=(),
-            dev=0,
+            own=own,
+            dev=dev,
+            mount=mount,
             wd=0,
             lo=b"",
             hi=None,

@@ -1,12 +1,12 @@
 """
 Which paths belong to a source: gitignore patterns and google-re2 expressions.
 
-An entry is taken unless an ``exclude`` pattern or expression matches it; where there are ``include`` patterns or expressions, one
-of them must match too, except for directories, which are always walked. Paths are matched below the root, without a leading
-slash; bytes that are no UTF-8 are matched as U+FFFD.
+An entry is taken unless an ``exclude`` pattern or expression matches it; where there are ``include`` patterns or
+expressions, one of them must match too, except for directories, which are always walked. Paths are matched below the
+root, without a leading slash; bytes that are no UTF-8 are matched as U+FFFD.
 
-What this module does not do: follow gitignore's rule of a file's parents (an excluded directory is never entered, which is
-the same), or read ``.gitignore`` files.
+What this module does not do: follow gitignore's rule of a file's parents (an excluded directory is never entered,
+which is the same), or read ``.gitignore`` files.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Host(Protocol):
     state: str
 
 
-class Replaced(Exception):
+class Replaced(Exception):  # noqa: N818 - a turn of events, not an error
     """Raised in a thread that finds that another one has taken over."""
 
 

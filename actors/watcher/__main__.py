@@ -1,12 +1,13 @@
 """
 Start a watcher: ``python -P -m actors.watcher``, by a guardian.
 
-The ring of sockets around :class:`~actors.watcher.core.WatcherCore`: inotify, the connections of the scanners, PUSH to each of
-them, PULL from all, PUSH to the syncer.
+The ring of sockets around :class:`~actors.watcher.core.WatcherCore`: inotify, the connections of the scanners, PUSH
+to each of them, PULL from all, PUSH to the syncer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -41,7 +42,7 @@ class WatcherConfig:
 
     source: SourceConfig
     state: str
-    limits: WatcherLimits = WatcherLimits()
+    limits: WatcherLimits = attrs.Factory(WatcherLimits)
 
 
 @attrs.define
@@ -96,7 +97,9 @@ class Watcher:
             MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://work.{source.name}.{slot}", hwm=16))
             for slot in range(source.scanners)
         ]
-        self._found = MeshSocket(open_socket(context, zmq.PULL, bind=f"ipc://found.{source.name}", hwm=64))
+        self._found = MeshSocket(
+            open_socket(context, zmq.PULL, bind=f"ipc://found.{source.name}", hwm=64, max_size=DATA_LIMITS.size)
+        )
         self._uplink = MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://uplink.{source.name}", hwm=64))
         self._path = f"inotify.{source.name}"
         self._core = self._new_core()
@@ -105,7 +108,6 @@ class Watcher:
         self._syncer = ""
         self._sent = 0  # number of the last item handed to the syncer
         self._more = trio.Event()
-        self._cookie = 0
         self._totals: dict[str, int] = {}
 
     def _new_core(self) -> WatcherCore:
@@ -132,7 +134,8 @@ class Watcher:
     async def run(self) -> None:
         """Work until cancelled."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        Path(self._path).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
         listener.bind(self._path)
         listener.listen(16)
         try:
@@ -224,11 +227,11 @@ class Watcher:
                     frames = self._found.receive_nowait()
                 except trio.WouldBlock:
                     break
-                self._drain(tick=False)
+                self._drain()
             self._pump()
 
     def _message(self, frames: list[bytes]) -> None:
-        message = decode(frames[0], Found, Stuck, Unstuck, Applied, SyncerHello, limits=DATA_LIMITS)
+        message: object = decode(frames[0], Found, Stuck, Unstuck, Applied, SyncerHello, limits=DATA_LIMITS)
         core = self._core
         if isinstance(message, Found):
             if len(frames) != 2:
@@ -247,7 +250,7 @@ class Watcher:
         elif isinstance(message, SyncerHello):
             self._syncer = message.incarnation
             self._sent = 0
-        elif message.incarnation == self._syncer:
+        elif isinstance(message, Applied) and message.incarnation == self._syncer:
             core.acknowledged(message.epoch, message.applied)
             if message.epoch > self._memory.epoch:
                 self._memory.epoch = message.epoch
@@ -268,9 +271,9 @@ class Watcher:
                 item = self._next_item()
                 if item is None:
                     break
-                syncer = self._syncer
-                await self._uplink.send([item[1], item[2]])
-                if self._syncer == syncer and self._sent < item[0]:
+                syncer, core = self._syncer, self._core
+                await self._uplink.send([pack((core.epoch, item[0])), item[1], item[2]])
+                if self._syncer == syncer and self._core is core and self._sent < item[0]:
                     self._sent = item[0]
 
     def _next_item(self) -> tuple[int, bytes, bytes] | None:
@@ -286,11 +289,11 @@ class Watcher:
     async def _read(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._inotify)
-            self._drain(tick=False)
+            self._drain()
             self._pump()
             await trio.lowlevel.checkpoint()
 
-    def _drain(self, *, tick: bool) -> None:
+    def _drain(self) -> None:
         """Read inotify until it is empty (or for a bounded while, under a flood)."""
         fd = self._inotify.fileno()
         for _ in range(16):
@@ -306,7 +309,7 @@ class Watcher:
         period = min(0.25, self._config.limits.watermark_seconds)
         while True:
             await trio.sleep(period)
-            self._drain(tick=True)
+            self._drain()
             self._pump()
 
     def _pump(self) -> None:

@@ -4,15 +4,16 @@ The rules of a watcher, pure: events, results and acknowledgements come in; work
 What makes the tree right:
 
 - A directory is watched before it is listed, by the scanner that lists it, so nothing falls between.
-- Per directory one thing is in flight at a time. A name that has an event while its directory is being listed is put on the
-  listing's ``ignore`` list and looked at again afterwards; a name that has an event while it is looked at is looked at again.
-- Every change to the table of directories is numbered as an item in the moment it is made, so whoever applies the items in
-  order sees the same tree.
-- Nothing is concluded from a clock, a modification time or a missing path. "Gone" is only what lstat said through the verified
-  descriptor of the directory itself.
+- Per directory one thing is in flight at a time. A name that has an event while its directory is being listed is put
+  on the listing's ``ignore`` list and looked at again afterwards; a name that has an event while it is looked at is
+  looked at again.
+- Every change to the table of directories is numbered as an item in the moment it is made, so whoever applies the
+  items in order sees the same tree.
+- Nothing is concluded from a clock, a modification time or a missing path. "Gone" is only what lstat said through the
+  verified descriptor of the directory itself.
 
-What this module does not do: read, write, wait, or look at the clock. Times are passed in: ``wall`` in ns since 1970 for
-claims, ``now`` in seconds of a monotonic clock for periods.
+What this module does not do: read, write, wait, or look at the clock. Times are passed in: ``wall`` in ns since 1970
+for claims, ``now`` in seconds of a monotonic clock for periods.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Flight:
         names: name → phase for single names, None for a listing.
         phase: of the listing.
         touched: names with an event since: name → (phase, whether it was a rename).
+        following: names looked at only because another name of the same file had an event.
         sweep: the sweep that asked for it.
     """
 
@@ -85,6 +87,7 @@ class Flight:
     names: dict[bytes, int] | None
     phase: int = NO_PHASE
     touched: dict[bytes, tuple[int, bool]] = attrs.Factory(dict)
+    following: set[bytes] = attrs.Factory(set)
     sweep: Sweep | None = None
 
 
@@ -226,15 +229,16 @@ class WatcherCore:
         if mask & inotify.ISDIR:
             child = self.table.child(index, name)
             if mask & inotify.MOVED_FROM and child and self._relink:
-                self._moves[cookie] = child
+                self._moves[cookie] = self.table.id_of(child)
             elif mask & inotify.MOVED_TO:
-                self._moved_to(index, name, self._moves.pop(cookie, 0), child)
+                self._moved_to(index, name, self.table.index_of(self._moves.pop(cookie, 0)), child)
             elif mask & inotify.ATTRIB and child:
                 if self.table.flags[child] & FAILED:
                     self._queue(child, self.phases.begin())
-                elif self.table.flags[child] & LISTED:
+                elif not self.table.flags[child] & (CROSSED | HUNG):
                     self._touch(child, OWN)
                     return
+        self._following.discard((index, name))
         self._touch(index, name, moved=moved)
 
     def _self_event(self, index: int, wd: int, mask: int) -> None:
@@ -249,13 +253,15 @@ class WatcherCore:
                 self._touch(ROOT, OWN)
         elif mask & inotify.DELETE_SELF:
             self.table.unwatch(wd)
+            # Its inode number may be used again at once, for a directory of the same name.
+            self.table.ino[index] = 0
             self._touch(self.table.parent[index], self.table.name[index])
-        elif mask & inotify.ATTRIB and self.table.flags[index] & LISTED:
+        elif mask & inotify.ATTRIB:
             self._touch(index, OWN)
 
     def _moved_to(self, parent: int, name: bytes, index: int, there: int) -> None:
         table = self.table
-        if not index or not (table.parent[index]) or table.is_below(parent, index):
+        if not index or index == ROOT or table.is_below(parent, index):
             return
         if there == index:
             return
@@ -367,7 +373,8 @@ class WatcherCore:
         self._load.pop(slot, None)
         for number in [n for n, handed in self._handed.items() if handed.slot == slot]:
             for index, flight in self._handed.pop(number).tasks.items():
-                self._again(index, flight)
+                if self._flights.get(index) is flight:
+                    self._again(index, flight)
 
     def _again(self, index: int, flight: Flight) -> None:
         """A flight ended without a result: everything it stood for is pending again."""
@@ -458,7 +465,9 @@ class WatcherCore:
                 part = self._dirty.pop(index)
             self._dirty_count -= len(part)
             room -= len(part)
-            tasks.append(self._task(index, Flight(path=self.table.path(index), names=part)))
+            following = {name for name in part if (index, name) in self._following} if self._following else set()
+            self._following.difference_update([(index, name) for name in following])
+            tasks.append(self._task(index, Flight(path=self.table.path(index), names=part, following=following)))
             if room <= 0 or len(tasks) >= self.limits.dirs_per_work * 2:
                 break
         return tasks
@@ -642,7 +651,7 @@ class WatcherCore:
         return True
 
     def _keep(self, index: int, flight: Flight) -> None:
-        """The source is away: what the flight stood for stays open, so that nothing is claimed; its return ends the epoch."""
+        """The source is away: what the flight stood for stays open, nothing is claimed; its return ends the epoch."""
         self._flights.pop(index, None)
         if flight.sweep is not None:
             flight.sweep.returned(index)
@@ -671,7 +680,7 @@ class WatcherCore:
             if name not in here and name not in ignore and name >= lo and (hi is None or name < hi):
                 self._drop(child)
         ops.append(Listing(table.id_of(index), lo, hi, result.own, tuple(ids), tuple(ignore)))
-        self._note_links(index, result)
+        self._note_links(index, flight, result)
         if result.last:
             table.flags[index] = (table.flags[index] | LISTED) & ~FAILED
             self._failed.pop(index, None)
@@ -701,7 +710,7 @@ class WatcherCore:
                 if child and not table.flags[child] & HUNG:
                     self._drop(child)
         ops.append(Names(table.id_of(index), result.own, tuple(ids), tuple(ignore)))
-        self._note_links(index, result)
+        self._note_links(index, flight, result)
         for name in gone:
             self._unlinked(index, name)
         if result.own:
@@ -740,7 +749,6 @@ class WatcherCore:
             self.phases.end(flight.phase)
         else:
             for name, phase in flight.names.items():
-                self._following.discard((index, name))
                 self.phases.end(phase)
         for name, (phase, _) in flight.touched.items():
             self._touch(index, name, phase=phase)
@@ -824,7 +832,7 @@ class WatcherCore:
 
     # -- hard links ---------------------------------------------------------------------------------------------------
 
-    def _note_links(self, index: int, result: Result) -> None:
+    def _note_links(self, index: int, flight: Flight, result: Result) -> None:
         for name, ino in result.links:
             place = (index, name)
             before = self._linked.get(place)
@@ -836,7 +844,7 @@ class WatcherCore:
                 self._linked[place] = ino
             others = self._links.setdefault(ino, set())
             others.add(place)
-            if not result.listed and place not in self._following:
+            if not result.listed and name not in flight.following:
                 self._follow(ino, place)
 
     def _unlinked(self, index: int, name: bytes) -> None:

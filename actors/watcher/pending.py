@@ -1,9 +1,9 @@
 """
 Phases: which moment of the past is wholly contained in what was found.
 
-Every piece of work belongs to the *phase* in which the need for it was seen. When a read of inotify comes back empty at
-time t, the current phase is closed with that time: all changes made before t have been read. Once a closed phase and all
-before it have no work left, everything made before its time is contained: that time is the watermark.
+Every piece of work belongs to the *phase* in which the need for it was seen. When a read of inotify comes back empty
+at time t, the current phase is closed with that time: all changes made before t have been read. Once a closed phase
+and all before it have no work left, everything made before its time is contained: that time is the watermark.
 
 What this module does not do: know what the work is.
 """
@@ -20,7 +20,8 @@ _MOST_OPEN = 64
 
 
 class Phases:
-    """Open phases, oldest first. Times are ns of the caller's clock; ``reached`` is 0 until something can be claimed."""
+    """Open phases, oldest first. Times are ns of the caller's clock; ``reached`` is 0 until something can be
+    claimed."""
 
     def __init__(self) -> None:
         self._open: deque[list[int]] = deque([[0, 0]])  # [work left, time when closed or 0]

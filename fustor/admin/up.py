@@ -28,8 +28,9 @@ from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.prepare import check_root, make_folder, prepare
 from fustor.admin.probe import ask_root, url
 from fustor.admin.processes import Held, guardian
+from fustor.admin.progress import troubled
 from fustor.admin.state import State
-from fustor.admin.watching import watch
+from fustor.admin.watching import Observer, watch
 from protocols.errors import MachineError, RequestError
 
 #: Seconds from the start of both sides until fs/tree answers, before that is called a failure.
@@ -135,10 +136,20 @@ def _wait_answer(state: State, started: list[Daemon]) -> str:
                 raise daemon.failed()
         if time.monotonic() > deadline:
             raise MachineError(
-                f"{url(address)} did not answer within {ANSWER_SECONDS:g} s; see the logs in {state.fusion.log}"
+                f"{url(address)} did not answer within {ANSWER_SECONDS:g} s{_who_is_troubled(state, address)}; "
+                f"see the logs in {state.fusion.log}"
             )
         ended.poll(50)
     return address
+
+
+def _who_is_troubled(state: State, address: str) -> str:
+    with Observer(state, address) as observer:
+        actors = observer.look().actors
+    if actors is None:
+        return ": the control actor does not answer either"
+    found = [f"{a.side} {a.name} is {a.state}" + (f" ({a.last_exit})" if a.last_exit else "") for a in troubled(actors)]
+    return f": {', '.join(found)}" if found else ""
 
 
 def _announce(state: State, address: str, started: list[Daemon], detach: bool, as_json: bool) -> None:

@@ -88,7 +88,7 @@ def load(path: str) -> Config:
             return Config(json.loads(file.read(1 << 20)))
     except OSError as error:
         raise StartError(f"{path}: can't be read: {error.strerror}", 2) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StartError(f"{path}: is no JSON of at most 1 MiB: {error}", 2) from None
     except RefusedError as error:
         raise StartError(f"{path}: {error}", 2) from None

@@ -1,9 +1,9 @@
 """
 The files in the run folder, the working directory: guardian.lock, guardian.pid, table.json, and sockets of others.
 
-The lock is flock(2) on guardian.lock: gone with the process however it ends. The file itself stays, or two guardians could
-hold locks on different files of that name. All else is written by rename, so a reader sees the old or the new content;
-nothing is synced, for it means nothing after a reboot.
+The lock is flock(2) on guardian.lock: gone with the process however it ends. The file itself stays, or two guardians
+could hold locks on different files of that name. All else is written by rename, so a reader sees the old or the new
+content; nothing is synced, for it means nothing after a reboot.
 """
 
 from __future__ import annotations

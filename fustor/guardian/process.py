@@ -20,6 +20,8 @@ from fustor.guardian.table import Exit
 #: The first victims of the kernel when memory is short shall be payloads (proc_pid_oom_score_adj(5)).
 PAYLOAD_SCORE = b"500"
 
+_RESETTABLE: list[int] = [int(number) for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}]
+
 
 class Program:
     """
@@ -62,10 +64,10 @@ def start(program: Program, null: int) -> tuple[int, int]:
     Raises:
         OSError: no process or pipe could be made.
     """
+    changed = [number for number in _RESETTABLE if signal.getsignal(number) is not signal.SIG_DFL]
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    changed: list[int] = [number for number in signal.valid_signals() if _is_changed(number)]
     # A signal to the child before its handlers are reset would be written to the wakeup pipe that it shares with us.
-    mask = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, _RESETTABLE)
     try:
         pid = os.fork()
         if pid == 0:
@@ -133,10 +135,6 @@ def send_group(leader: int, number: int) -> None:
         pass  # the child has not reached setsid, or all are gone
     except PermissionError:
         pass  # every process that is left runs under another user id (kill(2))
-
-
-def _is_changed(number: int) -> bool:
-    return number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) is not signal.SIG_DFL
 
 
 def _become(program: Program, null: int, writer: int, changed: list[int]) -> None:

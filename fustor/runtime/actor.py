@@ -385,7 +385,7 @@ def _check_if_asked(build: Callable[[dict[str, Any]], object]) -> None:
 def _begin(kind: str) -> tuple[ActorLifeline, dict[str, int]]:
     """Logging, evidence on SIGUSR1, the watch on the guardian, and what the environment says."""
     faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    _dump_stacks_on(signal.SIGUSR1)
     try:
         setup_logging(os.environ.get("FUSTOR_NAME", kind))
         line = ActorLifeline(
@@ -400,6 +400,24 @@ def _begin(kind: str) -> tuple[ActorLifeline, dict[str, int]]:
         sys.exit(EXIT_REFUSED)
     watch_guardian(lambda: _leave(EXIT_ORPHAN))
     return line, fds
+
+
+def _dump_stacks_on(number: signal.Signals) -> None:
+    """
+    Write the stacks of all threads to stderr on each signal ``number``; to be called before any thread is started.
+
+    By a thread that holds the interpreter's lock meanwhile: ``faulthandler.register`` walks the stacks of threads that
+    run, and crashed a healthy actor. Where C code never gives the lock back only SIGABRT gets the stacks, and ends the
+    process.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+
+    def wait() -> None:
+        while True:
+            signal.sigwait({number})
+            faulthandler.dump_traceback(all_threads=True)
+
+    threading.Thread(target=wait, name="stacks", daemon=True).start()
 
 
 def _required(variable: str) -> str:

@@ -5,7 +5,8 @@ Strict: nothing is converted that the user did not write. ``"5"`` is no integer,
 list, and an unknown key is a fault. An integer is accepted where a float is meant. Arrays become tuples.
 
 The validators of a class all run, even when one has failed, and may look at other fields through ``instance``. They
-raise :class:`ValueError` (its text says what is accepted) or :class:`~protocols.errors.ConfigError`.
+raise :class:`ValueError` (its text says what is accepted) or :class:`~protocols.errors.ConfigError`. The first that
+looks at a field that is missing or wrong ends the validation of its class.
 
 What this module does not do: search for files, apply environment variables, or know any setting.
 """
@@ -178,7 +179,7 @@ def _unknown(key: object, value: object, known: list[str]) -> ConfigError:
 
 
 def _validate(bare: Any, field: attrs.Attribute[Any]) -> list[ConfigError]:
-    """What the validator of ``field`` says; nothing when it looks at a field that could not be structured itself."""
+    """What the validator of ``field`` says."""
     if field.validator is None:
         return []
     value = getattr(bare, field.name)
@@ -215,15 +216,17 @@ def _class_hook(cls: Any, converter: Converter) -> _Hook:
         for field in fields:
             if field.alias in found:
                 object.__setattr__(bare, field.name, found[field.alias])
-            elif field.alias not in data and field.default is not attrs.NOTHING:
-                object.__setattr__(bare, field.name, _default(bare, field))
-        for field in fields:
-            if field.alias in found:
-                try:
+        try:
+            for field in fields:
+                if field.alias not in data and field.default is not attrs.NOTHING:
+                    object.__setattr__(bare, field.name, _default(bare, field))
+            for field in fields:
+                if field.alias in found:
                     faults += _validate(bare, field)
-                except AttributeError:
-                    if not faults:
-                        raise
+        except AttributeError:
+            if not faults:
+                raise
+            # A default or a validator looked at a field that is missing or wrong, which is told already.
         if faults:
             raise ConfigFaults(tuple(faults))
         try:

@@ -12,6 +12,8 @@ import select
 import threading
 from collections.abc import Callable, Mapping
 
+from protocols.errors import ConfigError
+
 #: Exit code of a process that ended itself because its guardian was gone.
 EXIT_PARENT_GONE = 86
 
@@ -32,10 +34,15 @@ def watch_guardian(on_gone: Callable[[], None] = exit_now, environment: Mapping[
 
     Returns:
         False when there is no such variable: started by hand, there is nothing to watch.
+
+    Raises:
+        ConfigError: the variable holds no pid.
     """
     value = environment.get("FUSTOR_GUARDIAN_PID", "")
     if not value:
         return False
+    if not value.isascii() or not value.isdigit() or not int(value):
+        raise ConfigError("FUSTOR_GUARDIAN_PID", value, "the pid of the guardian that started this is accepted")
     guardian = int(value)
     try:
         descriptor = os.pidfd_open(guardian)

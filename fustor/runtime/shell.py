@@ -2,8 +2,8 @@
 The ring around supervision: a control actor's lifeline, its keeper, and one supervisor per payload.
 
 Beats and exits go into :mod:`protocols.supervision`, its effects are carried out: processes are started and signalled
-through the guardian, configurations and stop orders go over the lifeline. A shell that starts adopts what an earlier one
-left running: it reads the guardian's table, binds the same lifeline, and the payloads come back by themselves.
+through the guardian, configurations and stop orders go over the lifeline. A shell that starts adopts what an earlier
+one left running: it reads the guardian's table, binds the same lifeline, and the payloads come back by themselves.
 
 What this module does not do: decide when something is started, killed or given up (the table of supervision does), or
 look at anything that payloads work on.
@@ -18,6 +18,7 @@ import secrets
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import attrs
 import trio
@@ -312,7 +313,7 @@ class Shell:
 
     def _hear(self, frames: list[bytes]) -> None:
         try:
-            message: Hello | Beat = decode(frames[-1], Hello, Beat)  # type: ignore[type-var]
+            message: Any = decode(frames[-1], Hello, Beat)
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message on the lifeline", extra={"error": str(error)})

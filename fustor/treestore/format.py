@@ -23,6 +23,7 @@ import attrs
 import lz4.block
 import msgspec
 
+from protocols.data import Row
 from protocols.errors import DecodeError, MachineError
 
 #: Version of this layout, in ``meta``.
@@ -225,27 +226,26 @@ def unpack_chunk(value: bytes) -> bytes:
 # -- rows -----------------------------------------------------------------------------------------------------------
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-_Mode = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+_Word = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+#: A row of :mod:`protocols.data` as it is nearly always.
+_PlainRow = tuple[bytes, _Word, _Count, int, int, _Natural, _Word, _Word, _Count]
 
 
-class Row(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A row of :mod:`protocols.data`, checked; ``mode`` 0: a name that is gone."""
+class _AnyRow(msgspec.Struct, array_like=True, gc=False):
+    """A row of any length, to be checked; mode 0: the name is gone."""
 
     name: bytes
-    mode: _Mode = 0
+    mode: _Word = 0
     size: _Count = 0
     mtime_ns: int = 0
     ctime_ns: int = 0
-    ino: Annotated[int, msgspec.Meta(ge=0)] = 0
-    uid: _Mode = 0
-    gid: _Mode = 0
+    ino: _Natural = 0
+    uid: _Word = 0
+    gid: _Word = 0
     nlink: _Count = 0
     target: bytes | None = None
-
-    @property
-    def directory(self) -> bool:
-        """It is a directory."""
-        return self.mode >> 12 == 4
 
 
 #: ``content_type`` by the type bits of ``mode`` (inode(7), ``S_IFMT`` >> 12).
@@ -259,48 +259,64 @@ CONTENT_TYPES = {
     0o14: "socket",
 }
 
-_decode_pages = msgspec.msgpack.Decoder(list[list[Row]]).decode
-_decode_any = msgspec.msgpack.Decoder().decode
+_decode_plain = msgspec.msgpack.Decoder(list[list[_PlainRow]]).decode
+_decode_pages = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_plain_page = msgspec.msgpack.Decoder(list[_PlainRow]).decode
+_decode_page = msgspec.msgpack.Decoder(list[Any]).decode
 
 
 def decode_rows(frame: bytes) -> list[list[Row]]:
     """
-    The rows frame of an item. A row that is malformed is replaced by one with an empty name, which is nobody's name,
-    and keeps only its being a directory or not, so that the order of ``ids`` stays right.
+    The rows frame of an item, each row checked and of 9 fields, of 10 (with a target), or of a name alone (gone).
+
+    A row that is malformed is replaced by one with an empty name, which is nobody's name; it keeps only its being a
+    directory or not, so that the order of ``ids`` stays right.
 
     Raises:
-        DecodeError: the frame as a whole is not an array of arrays of rows.
+        DecodeError: the frame as a whole is not an array of arrays.
     """
     try:
-        return _decode_pages(frame)
+        return _decode_plain(frame)
     except msgspec.ValidationError:
-        pages = _decode_any(frame)
+        pass  # a symlink, a name that is gone, or something wrong
     except msgspec.DecodeError as error:
         raise DecodeError(f"rows: not msgpack: {error}") from None
-    if not isinstance(pages, list) or not all(isinstance(page, list) for page in pages):
-        raise DecodeError("rows: an array of arrays of rows is accepted")
-    return [[_row_or_blank(row) for row in page] for page in pages]
+    try:
+        return [_rows_of(page) for page in _decode_pages(frame)]
+    except msgspec.ValidationError as error:
+        raise DecodeError(f"rows: an array of arrays of rows is accepted: {error}") from None
+
+
+def _rows_of(page: msgspec.Raw) -> list[Row]:
+    try:
+        return _decode_plain_page(page)
+    except msgspec.ValidationError:
+        return [_row_or_blank(row) for row in _decode_page(page)]
 
 
 def _row_or_blank(row: Any) -> Row:
     try:
-        return msgspec.convert(row, Row)
-    except msgspec.ValidationError:
+        return row_of(row)
+    except DecodeError:
         mode = row[1] if isinstance(row, list) and len(row) > 1 else 0
-        return Row(b"", mode if isinstance(mode, int) and 0 <= mode < 1 << 32 else 0)
+        return (b"", mode, *[0] * 7) if isinstance(mode, int) and 0 < mode < 1 << 32 else (b"",)
 
 
 def row_of(row: Sequence[Any]) -> Row:
     """
-    The row in a tuple of :mod:`protocols.data`.
+    ``row``, checked.
 
     Raises:
-        DecodeError: a field of the wrong type.
+        DecodeError: it is too short, or a field is of the wrong type.
     """
     try:
-        return msgspec.convert(list(row), Row)
+        checked = msgspec.convert(row, _AnyRow)
     except msgspec.ValidationError as error:
         raise DecodeError(f"row: {error}") from None
+    if not checked.mode:
+        return (checked.name,)
+    fields = msgspec.structs.astuple(checked)
+    return fields if checked.target is not None else fields[:-1]
 
 
 class _Node(msgspec.Struct, gc=False):
@@ -345,7 +361,9 @@ class _OddNode(msgspec.Struct, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
-_ENCODED_PATH, _PATH = b'"path":"\\u0001', b'"path":"\x01'
+# While a page is encoded, a byte that the encoder lets through stands for the placeholder.
+_STAND_IN = b"\x7f"
+_BEFORE_NAME = "\x7f/"
 _SURROGATES = re.compile("[\udc80-\udcff]")
 
 
@@ -369,24 +387,25 @@ def valid_utf8(raw: bytes) -> bool:
 
 
 def _odd_node(row: Row) -> _OddNode:
-    text, unset = readable(row.name), msgspec.UNSET
-    target = row.target
+    name, mode, size, mtime, ctime, ino, uid, gid, nlink = row[:9]
+    text, unset = readable(name), msgspec.UNSET
+    target = row[9] if len(row) > 9 else None
     return _OddNode(
         text,
-        unset if valid_utf8(row.name) else encode_base64(row.name),
-        CONTENT_TYPES[row.mode >> 12],
-        "\x01/" + text,
-        row.size,
-        row.mtime_ns / 1e9,
-        row.ctime_ns / 1e9,
+        unset if valid_utf8(name) else encode_base64(name),
+        CONTENT_TYPES[mode >> 12],
+        _BEFORE_NAME + text,
+        size,
+        mtime / 1e9,
+        ctime / 1e9,
         False,
-        row.mtime_ns,
-        row.ctime_ns,
-        row.ino,
-        row.mode,
-        row.uid,
-        row.gid,
-        row.nlink,
+        mtime,
+        ctime,
+        ino,
+        mode,
+        uid,
+        gid,
+        nlink,
         unset if target is None else readable(target),
         unset if target is None or valid_utf8(target) else encode_base64(target),
     )
@@ -399,42 +418,45 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
     Raises:
         KeyError: a mode of a type that is none of ``CONTENT_TYPES``; the writer sorts those out before.
     """
-    nodes: list[_Node | _OddNode] = []
-    append, types = nodes.append, CONTENT_TYPES
-    for row in rows:
-        if row.target is None:
-            try:
-                text = row.name.decode()
-            except UnicodeDecodeError:
-                append(_odd_node(row))
-                continue
-            mtime, ctime, mode = row.mtime_ns, row.ctime_ns, row.mode
-            append(
-                _Node(
-                    text,
-                    types[mode >> 12],
-                    "\x01/" + text,
-                    row.size,
-                    mtime / 1e9,
-                    ctime / 1e9,
-                    False,
-                    mtime,
-                    ctime,
-                    row.ino,
-                    mode,
-                    row.uid,
-                    row.gid,
-                    row.nlink,
-                )
+    types = CONTENT_TYPES
+    nodes: list[_Node] | list[_OddNode]
+    try:
+        before = _BEFORE_NAME
+        nodes = [
+            _Node(
+                (text := name.decode()),
+                types[mode >> 12],
+                before + text,
+                size,
+                mtime / 1e9,
+                ctime / 1e9,
+                False,
+                mtime,
+                ctime,
+                ino,
+                mode,
+                uid,
+                gid,
+                nlink,
             )
-        else:
-            append(_odd_node(row))
-    return _encode(nodes)[1:-1].replace(_ENCODED_PATH, _PATH)
+            for name, mode, size, mtime, ctime, ino, uid, gid, nlink in rows
+        ]
+    except ValueError:  # a name that is not UTF-8, or a row with a target
+        nodes = [_odd_node(row) for row in rows]
+    text = _encode(nodes)[1:-1]
+    if text.count(_STAND_IN) == len(rows):
+        return text.replace(_STAND_IN, PLACEHOLDER)
+    return text.replace(b'"path":"' + _STAND_IN, b'"path":"' + PLACEHOLDER)  # a name has that byte too
 
 
 def encode_fragment(row: Row) -> bytes:
     """The JSON text of a directory without the closing brace."""
     return encode_rows((row,))[:-1]
+
+
+def blank_fragment(name: bytes) -> bytes:
+    """The fragment of a directory of which only the name is known."""
+    return encode_fragment((name, 0o040000, 0, 0, 0, 0, 0, 0, 0))
 
 
 #: How each row begins, and what stands between two.
@@ -444,7 +466,7 @@ _UNREADABLE = b',"unreadable":'
 
 def rename_fragment(fragment: bytes, name: bytes) -> bytes:
     """``fragment`` with another name, all other attributes as they are."""
-    fresh = encode_fragment(Row(name, 0o040000))
+    fresh = blank_fragment(name)
     return fresh[: fresh.index(b',"size":')] + fragment[fragment.index(b',"size":') :]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 
 import attrs
 import lmdb
@@ -22,7 +22,6 @@ from fustor.treestore.format import (
     KEPT_KEY_NAME,
     MAX_KEY_NAME,
     MAX_ROWS,
-    Row,
     chunk_key,
     count_rows,
     encode_rows,
@@ -35,22 +34,27 @@ from fustor.treestore.format import (
     split_rows,
     unpack_chunk,
 )
+from protocols import data
+from protocols.data import Row
 
 #: A changed chunk is joined with its neighbour when both together have at most this many rows.
 MERGED_ROWS = 60
 
-_NAME = attrgetter("name")
+_NAME, _SIZE = itemgetter(data.NAME), itemgetter(data.SIZE)
 
 
 def row_key(row: Row) -> bytes:
     """The sort key of a row."""
-    return name_key(row.name)
+    return name_key(row[data.NAME])
 
 
 def sort_rows(rows: list[Row]) -> None:
     """Bring rows into the order of chunks."""
-    # Nearly always the name is its own key, and the loop over names is C's.
-    rows.sort(key=_NAME if not rows or max(len(row.name) for row in rows) <= MAX_KEY_NAME else row_key)
+    # Nearly always the name is its own key.
+    if rows and max(map(len, map(_NAME, rows))) > MAX_KEY_NAME:
+        rows.sort(key=row_key)
+    else:
+        rows.sort(key=_NAME)
 
 
 def key_range(lo: bytes, hi: bytes | None) -> tuple[bytes, bytes | None]:
@@ -128,7 +132,9 @@ class Pages:
 
     def update(self, store_id: int, rows: Sequence[Row], gone: Collection[bytes]) -> Delta:
         """Single names: ``rows`` are there as they say, ``gone`` are not, all others stay."""
-        changes: list[tuple[bytes, bytes, Row | None]] = [(name_key(row.name), row.name, row) for row in rows]
+        changes: list[tuple[bytes, bytes, Row | None]] = [
+            (name_key(row[data.NAME]), row[data.NAME], row) for row in rows
+        ]
         changes += [(name_key(name), name, None) for name in gone]
         changes.sort(key=itemgetter(0))
         delta = Delta()
@@ -162,7 +168,7 @@ class Pages:
         for at in range(0, len(rows), step):
             part = rows[at : at + step]
             self._put(chunk_key(store_id, row_key(part[0]) if at else b""), pack_chunk(encode_rows(part)))
-        return Delta(len(rows), sum([row.size for row in rows]), True)
+        return Delta(len(rows), sum(map(_SIZE, rows)), True)
 
     def _overlapping(self, store_id: int, lo: bytes, hi: bytes | None) -> list[tuple[bytes, bytes, bytes | None]]:
         """(lowest, text, lowest of the next) of the chunks that may hold names of [lo, hi)."""

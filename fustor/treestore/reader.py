@@ -156,6 +156,11 @@ class Snapshot:
     ) -> None:
         self._txn.abort()
 
+    @property
+    def transaction(self) -> lmdb.Transaction[bytes]:
+        """The read transaction, for what these methods do not offer."""
+        return self._txn
+
     def _head(self, store_id: int) -> bytes:
         value: bytes | None = self._txn.get(head_key(store_id))
         if value is None:

@@ -29,6 +29,7 @@ from fustor.treestore.format import (
 )
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(str).decode
 _CHILDREN = b',"children":['
 _AFTER_PATH, _ODD_ROW = b',"size":', b'"name_b64":"'
 # How the object of a directory ends, by what has been written of its children.
@@ -54,9 +55,13 @@ def json_members(members: Mapping[str, object]) -> bytes:
     return b"," + _encode(members)[1:-1] if members else b""
 
 
-def _with_base64(row: bytes, raw_parent: bytes, name: bytes) -> bytes:
-    """The text of an object, without its closing brace, and its raw path."""
-    return row + b',"path_b64":"' + encode_base64(raw_parent + b"/" + name).encode() + b'"'
+def raw_path(text: bytes) -> bytes:
+    """The inverse of :func:`json_text`, for paths that are valid UTF-8."""
+    return _decode(b'"' + text + b'"').encode()
+
+
+def _base64_member(path: bytes) -> bytes:
+    return b',"path_b64":"' + encode_base64(path).encode() + b'"'
 
 
 def render_row(row: bytes, parent: bytes, extras: bytes = b"", *, only_path: bool = False) -> bytes:
@@ -72,7 +77,7 @@ def render_row(row: bytes, parent: bytes, extras: bytes = b"", *, only_path: boo
     odd = _ODD_ROW in row or not valid_utf8(parent)
     text = (row[: row.index(_AFTER_PATH)] if only_path else row[:-1]).replace(PLACEHOLDER, json_text(parent))
     if odd:
-        text = _with_base64(text, parent, row_name(row))
+        text += _base64_member(parent + b"/" + row_name(row))
     return text + extras + b"}"
 
 
@@ -93,80 +98,71 @@ class TreeRenderer:
         self._extras = extras
         self._max_depth = max_depth
         self._only_path = only_path
-        # One entry per directory that is open, each with what its children need: JSON path, raw path, oddness.
+        # What is open, one entry per directory; and above them, what the children of each need: JSON text of its path,
+        # and its raw path where that is not UTF-8 (else it can be had from the text).
         self._states: list[int] = []
         self._texts: list[bytes] = [json_text(parent)]
-        self._raws: list[bytes] = [parent]
-        self._odd: list[bool] = [not valid_utf8(parent)]
+        self._odd: list[bytes | None] = [None if valid_utf8(parent) else parent]
 
     def feed(self, piece: Piece, out: list[bytes]) -> int:
         """
-        Append the text of ``piece`` to ``out``; how many bytes that is.
+        Append the text of ``piece`` to ``out``; how many bytes that is, about.
 
         Raises:
             MachineError: the record is damaged.
         """
         depth, head, chunks = piece
+        states = self._states
         size = 0
         if head:
+            if len(states) > depth:
+                self._close_to(depth, out)
+            if depth:
+                self._before_child(out)
             size = self._open(depth, head, out)
-        states = self._states
-        if chunks:
-            text, depth = self._texts[-1], len(states) - 1
-            if states[depth] == _OPEN:
-                out.append(b",")
+        for chunk in chunks:
+            self._before_child(out)
+            rows = unpack_chunk(chunk)
+            if self._only_path or self._odd[-1] is not None or _ODD_ROW in rows:
+                rows = self._row_by_row(rows)
             else:
-                states[depth] = _OPEN
-                out.append(_CHILDREN)
-            for index, chunk in enumerate(chunks):
-                rows = unpack_chunk(chunk)
-                if self._only_path or self._odd[-1] or _ODD_ROW in rows:
-                    rows = self._row_by_row(rows)
-                else:
-                    rows = rows.replace(PLACEHOLDER, text)
-                if index:
-                    out.append(b",")
-                out.append(rows)
-                size += len(rows)
+                rows = rows.replace(PLACEHOLDER, self._texts[-1])
+            out.append(rows)
+            size += len(rows)
         return size
 
+    def _before_child(self, out: list[bytes]) -> None:
+        if self._states[-1] == _OPEN:
+            out.append(b",")
+        else:
+            self._states[-1] = _OPEN
+            out.append(_CHILDREN)
+
     def _open(self, depth: int, head: bytes, out: list[bytes]) -> int:
-        states, texts, raws, odds = self._states, self._texts, self._raws, self._odd
-        if len(states) > depth:
-            self._close_to(depth, out)
-        if depth:
-            if states[-1] == _OPEN:
-                out.append(b",")
-            else:
-                states[-1] = _OPEN
-                out.append(_CHILDREN)
-        flags, fragment, text = head_flags(head), head_fragment(head), texts[-1]
+        flags, fragment, text, raw = head_flags(head), head_fragment(head), self._texts[-1], self._odd[-1]
         cut = fragment.index(_AFTER_PATH)
-        own = fragment[fragment.index(PLACEHOLDER) + 1 : cut - 1]  # "/" and the name, as JSON text
-        odd = odds[-1] or bool(flags & ODD_NAME)
-        raw = raws[-1]
+        own = fragment[fragment.index(PLACEHOLDER) + 1 : cut - 1]  # a slash and the name, as JSON text
         shown = (fragment[:cut] if self._only_path else fragment).replace(PLACEHOLDER, text)
-        name = head_name(head)
-        if odd:
-            shown = _with_base64(shown, raw, name)
+        if raw is not None or flags & ODD_NAME:
+            raw = (raw_path(text) if raw is None else raw) + b"/" + head_name(head)
+            shown += _base64_member(raw)
         if not depth:
             shown += self._extras
         out.append(shown)
-        states.append(_LISTED if flags & LISTED and depth != self._max_depth else _BARE)
-        # The top has no name, and its path ends in the slash that its children bring along.
-        texts.append(text + own if name else text)
-        raws.append(raw + b"/" + name if name else raw)
-        odds.append(odd)
+        self._states.append(_LISTED if flags & LISTED and depth != self._max_depth else _BARE)
+        # The top has no name, and its path is the slash that its children bring along.
+        self._texts.append(text if own == b"/" else text + own)
+        self._odd.append(raw)
         return len(shown)
 
     def _row_by_row(self, rows: bytes) -> bytes:
-        text, raw, odd = self._texts[-1], self._raws[-1], self._odd[-1]
+        text, odd = self._texts[-1], self._odd[-1]
+        raw = raw_path(text) if odd is None else odd
         shown = []
         for row in split_rows(rows):
-            cut = row.index(_AFTER_PATH) if self._only_path else len(row) - 1
-            node = row[:cut].replace(PLACEHOLDER, text)
-            if odd or _ODD_ROW in row:
-                node = _with_base64(node, raw, row_name(row))
+            node = row[: row.index(_AFTER_PATH) if self._only_path else -1].replace(PLACEHOLDER, text)
+            if odd is not None or _ODD_ROW in row:
+                node += _base64_member(raw + b"/" + row_name(row))
             shown.append(node + b"}")
         return b",".join(shown)
 
@@ -175,7 +171,6 @@ class TreeRenderer:
         while len(states) > depth:
             out.append(_ENDS[states.pop()])
             self._texts.pop()
-            self._raws.pop()
             self._odd.pop()
 
     def end(self, out: list[bytes]) -> None:

@@ -18,12 +18,12 @@ the one for ``arrived_ns``. Malformed rows and operations are counted and skippe
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+import stat
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 import lmdb
-import msgspec
 
 from fustor.treestore.environment import (
     GENERATION_KEY,
@@ -40,7 +40,6 @@ from fustor.treestore.environment import (
 )
 from fustor.treestore.format import (
     CHILD,
-    CONTENT_TYPES,
     LIMBO_ID,
     LISTED,
     ODD_NAME,
@@ -50,7 +49,7 @@ from fustor.treestore.format import (
     SHORTENED,
     UNREADABLE,
     Head,
-    Row,
+    blank_fragment,
     child_key,
     decode_rows,
     encode_fragment,
@@ -65,16 +64,12 @@ from fustor.treestore.format import (
     unreadable_mark,
     valid_utf8,
 )
-from fustor.treestore.pages import Pages, key_range, sort_rows
+from fustor.treestore.intake import NOT_NAMES, Intake, sort_out, valid_names
+from fustor.treestore.pages import Pages, key_range
 from fustor.treestore.reader import Reader, SourceStatus, pack_source, unpack_source
 from fustor.treestore.rollup import Rollup
-from protocols.data import Item, Listing, Moved, Names, Operation, Root, Watermark
+from protocols.data import MODE, NAME, Item, Listing, Moved, Names, Operation, Root, Row, Watermark
 from protocols.errors import DecodeError, ProtocolError
-
-_DIRECTORY = 0o040000
-#: Longest name that is taken, in bytes: far above NAME_MAX of any file system.
-MAX_NAME = 4096
-_NOT_NAMES = frozenset((b"", b".", b".."))
 
 
 @attrs.frozen
@@ -249,7 +244,7 @@ class Writer:
         env, txn = self.environment.env, self._txn
         try:
             if self._get(head_key(ROOT_ID)) is None:
-                self._heads[ROOT_ID] = Head(0, fragment=encode_fragment(Row(b"", _DIRECTORY)))
+                self._heads[ROOT_ID] = Head(0, fragment=blank_fragment(b""))
                 self._rollup.add(ROOT_ID)
             for index, known in list(self._sources.items()):
                 self._ids[index] = env.open_db(ids_name(index), txn)
@@ -278,7 +273,7 @@ class Writer:
         existing = self._child(ROOT_ID, name)
         if existing:
             return existing
-        store_id = self._new(name, encode_fragment(Row(name, _DIRECTORY)))
+        store_id = self._new(name, blank_fragment(name))
         self._place(store_id, ROOT_ID, name)
         return store_id
 
@@ -292,7 +287,7 @@ class Writer:
                 self._displace(child)
             head = self._head(ROOT_ID)
             head.flags = head.handle = 0
-            head.fragment = encode_fragment(Row(b"", _DIRECTORY))
+            head.fragment = blank_fragment(b"")
             self._dirty.add(ROOT_ID)
         else:
             self._displace(source.root)
@@ -407,7 +402,7 @@ class Writer:
         )
 
     def _moved(self, op: Moved) -> None:
-        if not _valid_names((op.name,)):
+        if not valid_names((op.name,)):
             self.counters["refused"] += 1
             return
         parent, store_id = self._known(op.parent), self._known(op.dir)
@@ -423,15 +418,20 @@ class Writer:
         if op.errno:
             self._flag(store_id, (flags | UNREADABLE) & ~OWN, errno.errorcode.get(op.errno, str(op.errno)))
             return
-        files, directories, ignore = self._sorted_out(page, op.ids, op.ignore, lo, hi)
-        delta = self._pages.replace(store_id, lo, hi, files, ignore)
+        if any(len(row) == 1 for row in page):
+            self.counters["malformed"] += sum(len(row) == 1 for row in page)
+            page = [row for row in page if len(row) > 1]
+        intake = self._intake(sort_out(page, op.ids, op.ignore, lo, hi))
+        delta = self._pages.replace(store_id, lo, hi, intake.files, intake.ignored)
         if delta.changed:
             self._rollup.add(store_id, delta.files, 0, delta.size)
-        here = {row.name for row, _ in directories}
-        for name, child in self._children(store_id, lo, hi):
-            if name not in here and name not in ignore:
-                self._displace(child)
-        self._link(store_id, directories)
+        children = self._children(store_id, lo, hi)
+        if children:
+            staying = intake.ignored.union([row[NAME] for row, _ in intake.directories])
+            for name, child in children:
+                if name not in staying:
+                    self._displace(child)
+        self._link(store_id, intake.directories)
         flags &= ~UNREADABLE
         if hi is None and (flags & PARTIAL or not lo):
             flags = (flags | LISTED) & ~PARTIAL
@@ -444,74 +444,26 @@ class Writer:
         self._own(store_id, op.own)
         if not page:
             return
-        gone = [row for row in page if not row.mode]
-        rows = [row for row in page if row.mode] if gone else page
-        files, directories, _ = self._sorted_out(rows, op.ids, op.ignore, b"", None)
-        there = {row.name for row, _ in directories}
-        absent = {row.name for row in gone}.difference(op.ignore)
-        if not absent.isdisjoint(_NOT_NAMES):
-            self.counters["malformed"] += len(absent & _NOT_NAMES)
-            absent -= _NOT_NAMES
-        absent -= there
-        absent.difference_update([row.name for row in files])
-        for name in [*absent, *[row.name for row in files]]:
+        gone = {row[NAME] for row in page if len(row) == 1}
+        rows = [row for row in page if len(row) > 1] if gone else page
+        intake = self._intake(sort_out(rows, op.ids, op.ignore))
+        self.counters["malformed"] += len(gone & NOT_NAMES)
+        files = {row[NAME] for row in intake.files}
+        directories = {row[NAME] for row, _ in intake.directories}
+        gone -= NOT_NAMES | intake.ignored | files | directories
+        for name in gone | files:
             child = self._child(store_id, name)
             if child:
                 self._displace(child)
-        delta = self._pages.update(store_id, files, absent | there)
+        delta = self._pages.update(store_id, intake.files, gone | directories)
         if delta.changed:
             self._rollup.add(store_id, delta.files, 0, delta.size)
-        self._link(store_id, directories)
+        self._link(store_id, intake.directories)
 
-    # -- rows --------------------------------------------------------------------------------
-
-    def _sorted_out(
-        self, page: list[Row], ids: tuple[int, ...], ignore: Iterable[bytes], lo: bytes, hi: bytes | None
-    ) -> tuple[list[Row], list[tuple[Row, int]], frozenset[bytes]]:
-        """Sorted rows of files, rows of directories with their ids, and all names to be ignored."""
-        ignored = frozenset(ignore)
-        directories = [row for row in page if row.directory]
-        files = [row for row in page if not row.directory] if directories else page
-        linked: list[tuple[Row, int]] = []
-        if directories:
-            if len(directories) != len(ids) or min(ids) < 0:
-                # Which id is whose can't be known: say nothing about any of them.
-                self.counters["refused"] += 1
-                ids = (0,) * len(directories)
-            linked = [
-                (row, handle)
-                for row, handle in zip(directories, ids, strict=True)
-                if handle and row.name not in ignored
-            ]
-            ignored = ignored.union([row.name for row, handle in zip(directories, ids, strict=True) if not handle])
-        if ignored:
-            files = [row for row in files if row.name not in ignored]
-        names = [row.name for row in files]
-        names += [row.name for row, _ in linked]
-        whole = lo == b"" and hi is None
-        if (
-            not _valid_names(names)
-            or not {row.mode >> 12 for row in files} <= CONTENT_TYPES.keys()
-            or not (whole or all(lo <= name and (hi is None or name < hi) for name in names))
-        ):
-            files, linked = self._salvaged(files, linked, lo, hi)
-        sort_rows(files)
-        return files, linked, ignored
-
-    def _salvaged(
-        self, files: list[Row], linked: list[tuple[Row, int]], lo: bytes, hi: bytes | None
-    ) -> tuple[list[Row], list[tuple[Row, int]]]:
-        """The rows that are right, where some are not; of two of the same name the last."""
-        kept: dict[bytes, tuple[Row, int]] = {}
-        for row, handle in [*[(row, 0) for row in files], *linked]:
-            inside = lo <= row.name and (hi is None or row.name < hi)
-            if not inside or row.mode >> 12 not in CONTENT_TYPES or not _valid_names((row.name,)):
-                self.counters["malformed"] += 1
-                continue
-            if row.name in kept:
-                self.counters["malformed"] += 1
-            kept[row.name] = (row, handle)
-        return [row for row, handle in kept.values() if not handle], [pair for pair in kept.values() if pair[1]]
+    def _intake(self, intake: Intake) -> Intake:
+        self.counters["malformed"] += intake.malformed
+        self.counters["refused"] += intake.refused
+        return intake
 
     # -- directories --------------------------------------------------------------------------------
 
@@ -559,7 +511,7 @@ class Writer:
         """The store id of an agent's directory; one that was never heard of begins in limbo."""
         store_id = self._handle(handle)
         if not store_id:
-            store_id = self._new(b"", encode_fragment(Row(b"", _DIRECTORY)))
+            store_id = self._new(b"", blank_fragment(b""))
             self._map(handle, store_id)
             self._put(pack_id(LIMBO_ID) + CHILD + pack_id(store_id), pack_id(store_id))
         return store_id
@@ -592,11 +544,11 @@ class Writer:
         try:
             row = row_of(own)
         except DecodeError:
-            row = None
-        if row is None or not row.directory:
+            row = ()
+        if len(row) != 9 or not stat.S_ISDIR(row[MODE]):
             self.counters["malformed"] += 1
             return
-        self._attributes(store_id, head, encode_fragment(msgspec.structs.replace(row, name=head.name, target=None)))
+        self._attributes(store_id, head, encode_fragment((head.name, *row[1:])))
         if not head.flags & OWN:
             head.flags |= OWN
             self._dirty.add(store_id)
@@ -614,7 +566,7 @@ class Writer:
             return
         rows = split_rows(encode_rows([row for row, _ in directories]))
         for (row, handle), text in zip(directories, rows, strict=True):
-            name, fragment = row.name, text[:-1]
+            name, fragment = row[NAME], text[:-1]
             existing = self._child(parent, name)
             store_id = self._handle(handle)
             fresh = not store_id
@@ -703,18 +655,3 @@ class Writer:
             del self._heads[at]
             self._dirty.discard(at)
             self._rollup.drop(at)
-
-
-def _valid_names(names: Sequence[bytes]) -> bool:
-    """All are names that a directory can have (path_resolution(7)), and no two are the same."""
-    if not names:
-        return True
-    distinct = set(names)
-    together = b"\0".join(names)
-    return (
-        len(distinct) == len(names)
-        and max(map(len, names)) <= MAX_NAME
-        and distinct.isdisjoint(_NOT_NAMES)
-        and b"/" not in together
-        and together.count(b"\0") == len(names) - 1
-    )

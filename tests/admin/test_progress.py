@@ -18,7 +18,14 @@ ROOT: dict[str, Any] = {
 
 
 def status(events: int) -> dict[str, Any]:
-    payload = {"name": "view.main", "state": "running", "pid": 11, "restarts": 2, "last_exit": "signal 9", "counters": {}}
+    payload = {
+        "name": "view.main",
+        "state": "running",
+        "pid": 11,
+        "restarts": 2,
+        "last_exit": "signal 9",
+        "counters": {},
+    }
     watcher = {"name": "watcher.data", "state": "backing-off", "pid": 0, "restarts": 1, "counters": {"events": events}}
     return {"payloads": [payload], "agents": [{"agent": "local", "payloads": [watcher]}]}
 

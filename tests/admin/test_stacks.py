@@ -14,8 +14,13 @@ import pytest
 from fustor.admin.stacks import catches, dump
 from fustor.admin.state import Side
 
-WRITES = "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); print(flush=True); signal.pause()"
-DIES = "import signal; print(flush=True); signal.pause()"
+DIES = """
+import signal
+print(flush=True)
+while True:
+    signal.pause()
+"""
+WRITES = "import faulthandler, signal; faulthandler.register(signal.SIGUSR1)" + DIES
 
 
 @pytest.fixture
@@ -32,7 +37,9 @@ def payload(side: Side, request: pytest.FixtureRequest) -> Iterator[tuple[int, b
     log.write_text("before\n")
     with (
         log.open("ab") as out,
-        subprocess.Popen([sys.executable, "-c", request.param], cwd=side.run, stdout=subprocess.PIPE, stderr=out) as process,
+        subprocess.Popen(
+            [sys.executable, "-c", request.param], cwd=side.run, stdout=subprocess.PIPE, stderr=out
+        ) as process,
     ):
         assert process.stdout is not None
         process.stdout.readline()
@@ -48,7 +55,7 @@ def test_stacks_are_shown_or_left_alone(side: Side, payload: tuple[int, bool]) -
     if writes:
         assert text is not None
         assert text.startswith("Current thread")
-        assert 'File "<string>", line 1 in <module>' in text
+        assert 'File "<string>", line' in text
     else:
         assert text is None
 

@@ -36,7 +36,9 @@ def test_what_was_never_started_is_said_so(tmp_path: Path) -> None:
 
 
 def test_defaults_hold_where_the_file_is_silent(tmp_path: Path) -> None:
-    (tmp_path / "fusion.toml").write_text('[fusion]\nhttp = "127.0.0.1:9"\n[[views]]\nname = "a"\n[[views]]\nname = "b"\n')
+    (tmp_path / "fusion.toml").write_text(
+        '[fusion]\nhttp = "127.0.0.1:9"\n[[views]]\nname = "a"\n[[views]]\nname = "b"\n'
+    )
     (tmp_path / "agent.toml").write_text('[[sources]]\nroot = "/srv"\n')
     state = State(tmp_path)
     assert state.exists()

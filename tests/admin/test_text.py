@@ -9,7 +9,14 @@ from fustor.admin.text import duration, moment, printable, size
 
 @pytest.mark.parametrize(
     ("count", "expected"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (12_595, "12.3 KiB"), (5 << 30, "5.0 GiB"), (1 << 60, "1024.0 PiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (12_595, "12.3 KiB"),
+        (5 << 30, "5.0 GiB"),
+        (1 << 60, "1024.0 PiB"),
+    ],
 )
 def test_size_changes_its_unit_at_1024(count: int, expected: str) -> None:
     assert size(count) == expected

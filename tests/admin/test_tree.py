@@ -18,7 +18,14 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def node(path: str, kind: str = "file", **more: Any) -> dict[str, Any]:
-    return {"name": path.rpartition("/")[2], "content_type": kind, "path": path, "size": 2048, "modified_time": 0.0, **more}
+    return {
+        "name": path.rpartition("/")[2],
+        "content_type": kind,
+        "path": path,
+        "size": 2048,
+        "modified_time": 0.0,
+        **more,
+    }
 
 
 ROOT = node(

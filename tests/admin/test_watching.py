@@ -29,7 +29,10 @@ def test_what_does_not_answer_is_asked_again(fusion: FakeFusion) -> None:
 
 def test_it_ends_with_the_process_it_watches(fusion: FakeFusion, capsys: pytest.CaptureFixture[str]) -> None:
     fusion.admin["status"] = {"payloads": [], "agents": []}
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process, Held(process.pid) as held:
+    with (
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process,
+        Held(process.pid) as held,
+    ):
         ender = threading.Timer(0.3, process.kill)
         ender.start()
         watch(fusion.state, str(fusion.state.fusion_config()["http"]), [held])
@@ -38,7 +41,10 @@ def test_it_ends_with_the_process_it_watches(fusion: FakeFusion, capsys: pytest.
 
 
 def test_the_picture_has_a_row_per_actor() -> None:
-    actors = (Actor("fusion", "view.main", "running", 5, 0, ""), Actor("a", "syncer.d", "backing-off", 0, 3, "signal 11"))
+    actors = (
+        Actor("fusion", "view.main", "running", 5, 0, ""),
+        Actor("a", "syncer.d", "backing-off", 0, 3, "signal 11"),
+    )
     console = Console(width=120, no_color=True)
     with console.capture() as captured:
         console.print(picture(Look(at=0.0, phase="live", complete=True, age=0.0, actors=actors), None))

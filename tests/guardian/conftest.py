@@ -25,23 +25,6 @@ RELAY = Path(__file__).with_name("relay.py")
 DEADLINE = 30.0
 
 
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of ``condition``."""
-    deadline = time.monotonic() + DEADLINE
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.005)
-    return value
-
-
-def is_alive(pid: int) -> bool:
-    """Runs, and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 class Side:
     """A folder in which guardians run, one after the other."""
 
@@ -55,6 +38,23 @@ class Side:
         self.events: list[dict[str, Any]] = []
         self._socket: socket.socket | None = None
         self._number = 0
+
+    @staticmethod
+    def until(condition: Callable[[], Any], what: str) -> Any:
+        """The first true value of ``condition``."""
+        deadline = time.monotonic() + DEADLINE
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"never: {what}"
+            time.sleep(0.005)
+        return value
+
+    @staticmethod
+    def is_alive(pid: int) -> bool:
+        """Runs, and is no zombie."""
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def config(self, **changes: Any) -> Path:
         """A CONFIG.json in which nothing is judged by time, unless ``changes`` says so."""
@@ -97,9 +97,19 @@ class Side:
 
     def control(self) -> int:
         """Pid of the running control actor."""
-        pid = until(lambda: (self.table().get("control") or {}).get("pid"), "a control actor")
+        pid = self.until(lambda: (self.table().get("control") or {}).get("pid"), "a control actor")
         self.seen.add(pid)
         return int(pid)
+
+    def replaced(self, control: int) -> int:
+        """Pid of the control actor that follows ``control``."""
+        self.until(lambda: self.control() != control, f"a control actor after {control}")
+        return self.control()
+
+    def logged(self, text: str, times: int = 1) -> None:
+        """Wait until guardian.log contains ``text``."""
+        log = self.log / "guardian.log"
+        self.until(lambda: log.exists() and log.read_text().count(text) >= times, f"{text!r} in guardian.log")
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """The answer to a request; a control actor that dies meanwhile is followed by asking the next one again."""
@@ -154,7 +164,7 @@ class Side:
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
-            self._socket = until(self._connect, "a control actor to talk to")
+            self._socket = self.until(self._connect, "a control actor to talk to")
         return self._socket
 
     def _connect(self) -> socket.socket | None:

@@ -152,12 +152,10 @@ class Actor:
     err: Path
 
     async def wait(self) -> int:
-        while (status := self.process.poll()) is None:
-            await trio.sleep(0.02)
-        return status
+        return await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
 
     async def says(self, text: str) -> None:
-        while text not in self.out.read_text() + self.err.read_text():
+        while text not in self.out.read_text() + self.err.read_text():  # noqa: ASYNC110 - another process writes it
             await trio.sleep(0.02)
 
 
@@ -340,9 +338,9 @@ async def test_an_actor_ends_with_its_guardian(tmp_path: Path, style: str) -> No
             beat = await configured(control, "stubborn")
             assert beat.pid != guardian.process.pid
             guardian.process.kill()
-            while (done := os.waitpid(beat.pid, os.WNOHANG)) == (0, 0):  # noqa: ASYNC222 - does not block
-                await trio.sleep(0.02)
-            assert os.waitstatus_to_exitcode(done[1]) == 3
+            await guardian.wait()
+            _, status = await trio.to_thread.run_sync(os.waitpid, beat.pid, 0, abandon_on_cancel=True)
+            assert os.waitstatus_to_exitcode(status) == 3
 
 
 def adopt_orphans() -> None:

@@ -19,7 +19,7 @@ from actors.scanner.look import Looker, Part, Place
 from actors.scanner.mounts import Mounts
 from actors.watcher.core import WatcherCore
 from actors.watcher.inotify import MASK
-from protocols.codec import encode, decode, DATA_LIMITS, pack
+from protocols.codec import DATA_LIMITS, decode, encode, pack
 from protocols.data import OK, Found, Task, Work
 from tests.support.model import ModelView
 from tests.support.oracle import Difference, compare, walk
@@ -65,7 +65,7 @@ class Bench:
             records = os.read(self.inotify.fileno(), most)
         except BlockingIOError:
             records = b""
-        self.core.events(records, wall, drained=len(records) < most // 2)
+        self.core.events(records, wall, drained=len(records) + 272 < most)
 
     def give(self) -> None:
         """Hand out work."""
@@ -121,7 +121,7 @@ class Bench:
         """One random step of the machinery."""
         kind = self.random.randrange(5)
         if kind == 0:
-            self.read(self.random.choice([64, 300, 1 << 18]))
+            self.read(self.random.choice([300, 600, 1 << 18]))
         elif kind == 1:
             self.give()
         elif kind == 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -32,6 +33,8 @@ class Mischief:
         self.outside = outside
         self.rng = rng
         self._parked = 0
+        #: Inodes that have had more than one name at some moment.
+        self.linked: set[int] = set()
 
     def _dirs(self) -> list[bytes]:
         found = [self.root]
@@ -53,20 +56,19 @@ class Mischief:
 
     def do(self) -> None:
         """One change. Those that the file system refuses (a name taken, a loop) are no change."""
-        try:
-            self.rng.choice(
-                [
-                    self.write, self.write, self.write, self.append, self.truncate, self.chmod, self.touch,
-                    self.mkdir, self.mkdir, self.makedirs, self.rename, self.rename, self.rename, self.delete, self.remove_tree,
-                    self.link, self.symlink, self.special, self.move_out, self.move_in, self.replace,
-                ]
-            )()  # fmt: skip
-        except OSError:
-            pass
+        kinds = [self.write] * 3 + [self.mkdir] * 2 + [self.rename] * 3
+        kinds += [self.append, self.truncate, self.chmod, self.touch, self.makedirs, self.delete, self.remove_tree]
+        kinds += [self.link, self.symlink, self.special, self.move_out, self.move_in, self.replace]
+        with contextlib.suppress(OSError):
+            self.rng.choice(kinds)()
 
     def write(self) -> None:
-        with open(self._free(), "wb") as file:
-            file.write(b"x" * self.rng.randrange(100))
+        # Not blocking: the name may be a fifo.
+        fd = os.open(self._free(), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK)
+        try:
+            os.write(fd, b"x" * self.rng.randrange(100))
+        finally:
+            os.close(fd)
 
     def append(self) -> None:
         at = self._some()
@@ -132,6 +134,7 @@ class Mischief:
         at = self._some()
         if at and not os.path.isdir(at):
             os.link(at, self._free(), follow_symlinks=False)
+            self.linked.add(os.lstat(at).st_ino)
 
     def symlink(self) -> None:
         os.symlink(self.rng.choice([b".", b"..", b"nowhere", b"/"]), self._free())

@@ -1,0 +1,203 @@
+"""Start a syncer: ``python -P -m actors.syncer``, by a guardian."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import attrs
+import trio
+import zmq
+
+from fustor.runtime.actor import Host, run_actor
+from fustor.runtime.config import structure
+from fustor.runtime.keys import load_secret
+from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.sockets import ClientCurve, open_socket
+from protocols.codec import DATA_LIMITS, decode, encode, unpack
+from protocols.data import Ack, Applied, Batch, SyncerHello
+from protocols.errors import DecodeError, ProtocolError
+from protocols.sequencing import SendWindow
+
+
+@attrs.frozen
+class SyncerLimits:
+    """
+    Bounds of a syncer.
+
+    Attributes:
+        window_bytes: items that may wait for acknowledgement; above it nothing more is taken from the watcher.
+        batch_bytes: size of one message to the view.
+        stall_seconds: acknowledgements without progress for so long: everything unacknowledged is sent again.
+    """
+
+    window_bytes: int = 32 << 20
+    batch_bytes: int = 256 << 10
+    stall_seconds: float = 1.0
+
+
+@attrs.frozen
+class SyncerConfig:
+    """Whose items go where: see docs/architecture.md."""
+
+    agent: str
+    source: str
+    data: str
+    acks: str
+    server_key: str
+    key_file: str
+    limits: SyncerLimits = attrs.Factory(SyncerLimits)
+
+
+class Syncer:
+    """The ring around a send window."""
+
+    def __init__(self, config: SyncerConfig, host: Host) -> None:
+        self._config = config
+        self._host = host
+        self._incarnation = secrets.token_hex(8)
+        self._window = self._new_window(0)
+        self._room = trio.Event()
+        self._more = trio.Event()
+        self._last_ack: Ack | None = None
+        host.counters.update(items=0, batches=0, bytes=0, resent=0)
+
+    def _new_window(self, epoch: int) -> SendWindow:
+        limits = self._config.limits
+        return SendWindow(epoch, max_bytes=limits.window_bytes, stall_seconds=limits.stall_seconds)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        config = self._config
+        pair = load_secret(config.key_file)
+        curve = ClientCurve(server=config.server_key, public=pair.public, secret=pair.secret)
+        context = zmq.Context()
+        uplink = MeshSocket(
+            open_socket(context, zmq.PULL, connect=f"ipc://uplink.{config.source}", hwm=64, max_size=DATA_LIMITS.size)
+        )
+        back = MeshSocket(open_socket(context, zmq.PUSH, connect=f"ipc://found.{config.source}", hwm=64))
+        push = MeshSocket(open_socket(context, zmq.PUSH, connect=config.data, hwm=16, curve=curve))
+        topic = f"{config.agent}/{config.source}".encode()
+        acks = MeshSocket(open_socket(context, zmq.SUB, connect=config.acks, hwm=64, curve=curve, subscribe=(topic,)))
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._take, uplink)
+                nursery.start_soon(self._push, push)
+                nursery.start_soon(self._hear, acks, back)
+                await back.send([encode(SyncerHello(incarnation=self._incarnation))])
+                self._host.ready(incarnation=self._incarnation)
+        finally:
+            for mesh in (uplink, back, push, acks):
+                mesh.close()
+            context.term()
+
+    async def _take(self, uplink: MeshSocket) -> None:
+        """Items from the watcher into the window, as long as it has room."""
+        while True:
+            while self._window.full:
+                self._room = trio.Event()
+                await self._room.wait()
+            frames = await uplink.receive()
+            try:
+                self._add(frames)
+            except ProtocolError as error:
+                # Not this item, or not yet: say hello again, and the watcher begins at what is not applied.
+                self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
+                self._host.log.warning("item refused", extra={"error": str(error)})
+
+    def _add(self, frames: list[bytes]) -> None:
+        if len(frames) != 3:
+            raise DecodeError("an item: three frames are accepted")
+        head = unpack(frames[0])
+        if type(head) is not tuple or len(head) < 2 or not all(type(part) is int for part in head):
+            raise DecodeError("an item's head: [epoch, number] is accepted")
+        epoch, number = head[0], head[1]
+        if epoch < self._window.epoch:
+            return
+        if epoch > self._window.epoch:
+            self._window = self._new_window(epoch)
+            if self._last_ack is not None:
+                self._acknowledge(self._last_ack)
+        if self._window.add(number, frames[1:]):
+            self._host.counters["items"] += 1
+            self._more.set()
+
+    async def _push(self, push: MeshSocket) -> None:
+        """Batches to the view."""
+        config = self._config
+        while True:
+            self._gauge()
+            batch = self._window.next_batch(trio.current_time(), config.limits.batch_bytes)
+            if batch is None:
+                self._more = trio.Event()
+                await self._more.wait()
+                continue
+            head = Batch(
+                agent=config.agent,
+                source=config.source,
+                epoch=self._window.epoch,
+                first=batch[0].number,
+                count=len(batch),
+            )
+            frames = [encode(head)]
+            for item in batch:
+                frames += item.frames
+            self._host.counters["batches"] += 1
+            self._host.counters["bytes"] += sum(map(len, frames))
+            await push.send(frames)
+
+    async def _hear(self, acks: MeshSocket, back: MeshSocket) -> None:
+        """Acknowledgements into the window, and on to the watcher."""
+        while True:
+            frames = await acks.receive()
+            try:
+                ack = decode(frames[-1], Ack, limits=DATA_LIMITS)
+            except ProtocolError as error:
+                self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
+                self._host.log.warning("acknowledgement refused", extra={"error": str(error)})
+                continue
+            self._last_ack = ack
+            self._acknowledge(ack)
+            relay = Applied(incarnation=self._incarnation, store=ack.store, epoch=ack.epoch, applied=ack.applied)
+            try:
+                back.send_nowait([encode(relay)])
+            except trio.WouldBlock:
+                continue  # the next one says more
+
+    def _acknowledge(self, ack: Ack) -> None:
+        self._window.on_ack(ack.store, ack.epoch, ack.applied, trio.current_time())
+        self._host.counters["resent"] = max(self._host.counters["resent"], self._window.resent)
+        self._more.set()
+        if not self._window.full:
+            self._room.set()
+
+    def _gauge(self) -> None:
+        self._host.outstanding = self._window.waiting > 0
+        self._host.gauges.update(waiting_items=self._window.waiting, waiting_bytes=self._window.bytes)
+
+
+def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
+    """
+    The syncer for one configuration.
+
+    Raises:
+        ConfigFaults: it can't be accepted.
+    """
+    told = structure(SyncerConfig, config)
+
+    async def run(host: Host) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def until_stopped() -> None:
+                await host.stop_requested.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until_stopped)
+            await Syncer(told, host).run()
+
+    return run
+
+
+if __name__ == "__main__":
+    run_actor("syncer", build)

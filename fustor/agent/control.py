@@ -1,0 +1,123 @@
+"""
+The agent's control actor: a session with Fusion, and the shell around the payloads of the sources.
+
+It works for days without Fusion: what Fusion said last is on disk. What this module does not do: decide (the session
+and supervision tables do), or touch data.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+
+import zmq
+
+import fustor
+from fustor.agent.config import AgentConfig
+from fustor.agent.link import Link
+from fustor.agent.memory import Memory
+from fustor.agent.payloads import payloads
+from fustor.runtime.control import serve
+from fustor.runtime.endpoint import parse_endpoint
+from fustor.runtime.keeper import Keeper
+from fustor.runtime.keys import KeyPair, load_public, load_secret
+from fustor.runtime.shell import LIFELINE, Shell
+from fustor.runtime.sockets import ClientCurve
+from protocols.messages import Endpoints
+from protocols.session import Accepted, AgentPolicy, AgentSession, Refused, Superseded
+
+
+class AgentControl:
+    """
+    Args:
+        config: effective.
+        keeper: not running yet.
+        log: for everything.
+        lifeline: endpoint for payloads.
+        policy: pauses of the session.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        keeper: Keeper,
+        log: logging.Logger,
+        *,
+        lifeline: str = LIFELINE,
+        policy: AgentPolicy | None = None,
+    ) -> None:
+        self.config = config
+        self._keeper = keeper
+        self._log = log
+        self._pair: KeyPair = load_secret(os.path.join(config.agent.state, "keys", "agent.key"))
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._superseded = False
+        self.memory = Memory(os.path.join(config.agent.state, "session.json"), log)
+        self.memory.begin()
+        self.shell = Shell(self._context, keeper, log=log, policy=config.limits.shell, endpoint=lifeline)
+        session = AgentSession(
+            agent=config.agent.id,
+            epoch=self.memory.epoch,
+            instance=secrets.token_hex(8),
+            software=fustor.__version__,
+            sources=tuple([source.name for source in config.sources]),
+            rng=random.Random(),
+            policy=policy or AgentPolicy(),
+        )
+        self.link = Link(
+            self._context,
+            config.agent.fusion,
+            self._curve,
+            session,
+            statuses=self.shell.statuses,
+            on_outcome=self._heed,
+            log=log,
+        )
+
+    async def run(self) -> None:
+        """Until SIGTERM; returns when the payloads are stopped and Fusion was told."""
+        self._set_desired()
+        try:
+            await serve(
+                self._keeper,
+                self.shell,
+                {"link": self.link.run, "memory": self.memory.keep},
+                log=self._log,
+                farewell=lambda: self.link.goodbye("stopped"),
+            )
+        finally:
+            self._context.term()
+
+    def _curve(self) -> ClientCurve:
+        key = self.config.agent.fusion_key or load_public(self.config.fusion_key_file).public
+        return ClientCurve(key, self._pair.public, self._pair.secret)
+
+    def _heed(self, outcome: Accepted | Superseded | Refused) -> None:
+        """What follows from an answer of Fusion."""
+        match outcome:
+            case Accepted(endpoints):
+                self._log.info("session accepted", extra={"epoch": self.memory.epoch, "endpoints": len(endpoints)})
+                self.memory.told_endpoints([e for e in endpoints if self._usable(e)])
+                self._superseded = False
+            case Superseded(epoch, reason):
+                self._log.error("superseded: nothing is sent any more", extra={"epoch": epoch, "reason": reason})
+                self.memory.told_epoch(epoch)
+                self._superseded = True
+            case Refused(reason):
+                self._log.error("refused by Fusion", extra={"reason": reason})
+                return
+        self._set_desired()
+
+    def _usable(self, endpoints: Endpoints) -> bool:
+        try:
+            parse_endpoint(endpoints.data)
+            parse_endpoint(endpoints.acks)
+        except ValueError as error:
+            self._log.error("unusable endpoints", extra={"source": endpoints.source[:64], "error": str(error)})
+            return False
+        return True
+
+    def _set_desired(self) -> None:
+        self.shell.set_desired(payloads(self.config, self.memory.endpoints, superseded=self._superseded))

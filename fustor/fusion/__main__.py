@@ -1,0 +1,20 @@
+"""``python -P -m fustor.fusion``: Fusion's control actor, started by its guardian."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fustor.fusion.config import build
+from fustor.fusion.control import FusionControl
+from fustor.runtime.control import run_control
+from fustor.runtime.keeper import Keeper
+
+
+async def main(config: dict[str, Any], keeper: Keeper, log: logging.Logger) -> None:
+    """Run until stopped."""
+    await FusionControl(build(config), keeper, log).run()
+
+
+if __name__ == "__main__":
+    run_control(main)

@@ -1,0 +1,101 @@
+"""
+The payloads of Fusion, and where agents find the views: one view actor per view, and the query workers.
+
+What this module does not do: start or validate them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from fustor.fusion.config import FusionConfig, ViewConfig
+from fustor.runtime.endpoint import WILDCARDS, Address, parse_endpoint
+from fustor.runtime.payload import PayloadSpec
+from protocols.messages import Endpoints
+
+
+def _argv(kind: str) -> tuple[str, ...]:
+    return (sys.executable, "-P", "-m", f"actors.{kind}")
+
+
+def view_addresses(config: FusionConfig, index: int) -> tuple[Address, Address]:
+    """Where view ``index`` takes data, and where it acknowledges them."""
+    base = parse_endpoint(config.fusion.data)
+    return base.plus(2 * index), base.plus(2 * index + 1)
+
+
+def query_addresses(config: FusionConfig) -> list[Address]:
+    """Where the query workers answer over zmq."""
+    base = parse_endpoint(config.fusion.query)
+    return [base.plus(index) for index in range(config.fusion.query_workers)]
+
+
+def store_folder(config: FusionConfig, view: ViewConfig) -> str:
+    """Folder of a view's tree store."""
+    return os.path.join(config.fusion.state, "views", view.name)
+
+
+def _keys(config: FusionConfig) -> dict[str, Any]:
+    folder = os.path.join(config.fusion.state, "keys")
+    return {"key_file": os.path.join(folder, "fusion.key"), "authorized": os.path.join(folder, "authorized")}
+
+
+def view_config(config: FusionConfig, index: int) -> dict[str, Any]:
+    """What the actor of view ``index`` is told."""
+    view = config.views[index]
+    data, acks = view_addresses(config, index)
+    return {
+        "view": view.name,
+        "store": store_folder(config, view),
+        "sources": [
+            {"index": number, "agent": source.agent, "source": source.source, "mount": source.mount}
+            for number, source in enumerate(view.sources)
+        ],
+        "data": data.zmq,
+        "acks": acks.zmq,
+        **_keys(config),
+        "limits": config.limits.view,
+    }
+
+
+def query_config(config: FusionConfig, index: int) -> dict[str, Any]:
+    """What query worker ``index`` is told."""
+    return {
+        "views": {view.name: store_folder(config, view) for view in config.views},
+        "default_view": config.views[0].name,
+        "listen": "http",
+        "query": query_addresses(config)[index].zmq,
+        **_keys(config),
+        "lease_seconds": config.fusion.lease_seconds,
+        "limits": config.limits.query,
+    }
+
+
+def payloads(config: FusionConfig) -> list[PayloadSpec]:
+    """Every payload that is wanted."""
+    views = [
+        PayloadSpec(f"view.{view.name}", _argv("view"), view_config(config, index))
+        for index, view in enumerate(config.views)
+    ]
+    workers = [
+        PayloadSpec(f"query.{i}", _argv("query"), query_config(config, i), fds=("http",))
+        for i in range(config.fusion.query_workers)
+    ]
+    return views + workers
+
+
+def agent_endpoints(config: FusionConfig, server_key: str, agent: str) -> tuple[Endpoints, ...]:
+    """
+    Where the sources of ``agent`` send their data.
+
+    A view that binds every interface is told as host ``*``: the agent puts in the host by which it reached us.
+    """
+    found: list[Endpoints] = []
+    for index, view in enumerate(config.views):
+        data, acks = (Address("*", a.port) if a.host in WILDCARDS else a for a in view_addresses(config, index))
+        found += [
+            Endpoints(source.source, data.zmq, acks.zmq, server_key) for source in view.sources if source.agent == agent
+        ]
+    return tuple(found)

@@ -1,0 +1,104 @@
+"""The table alone: no process is needed to know what may run."""
+
+from __future__ import annotations
+
+import pytest
+
+from fustor.guardian.errors import RefusedError
+from fustor.guardian.table import Exit, Slot, Table
+
+ENDED = Exit(0, 9, 1 << 20, 0.25)
+
+
+def test_one_process_per_name() -> None:
+    table = Table(10)
+    table.check_free("a")
+    table.add(Slot("a", 100, "t", 5))
+    with pytest.raises(RefusedError, match="pid 100"):
+        table.check_free("a")
+    assert table.is_running(100)
+    slot = table.exited(100, ENDED)
+    assert slot is not None
+    assert slot.exit is ENDED
+    assert not table.is_running(100)
+    table.check_free("a")
+
+
+def test_a_slot_used_again_forgets_the_exit() -> None:
+    table = Table(10)
+    table.add(Slot("a", 100, "t", 5))
+    table.exited(100, ENDED)
+    table.add(Slot("a", 101, "u", 6))
+    assert [(slot.pid, slot.exit) for slot in table.slots()] == [(101, None)]
+    assert table.running("a").token == "u"
+
+
+def test_an_unknown_pid_is_an_orphan() -> None:
+    table = Table(10)
+    assert table.exited(100, ENDED) is None
+
+
+def test_exits_are_told_once() -> None:
+    table = Table(10)
+    table.add(Slot("a", 100, "t", 5))
+    assert table.exited(100, ENDED) is not None
+    assert table.exited(100, ENDED) is None
+
+
+def test_only_running_slots_can_be_signalled() -> None:
+    table = Table(10)
+    with pytest.raises(RefusedError, match="no such slot"):
+        table.running("a")
+    table.add(Slot("a", 100, "t", 5))
+    table.exited(100, ENDED)
+    with pytest.raises(RefusedError, match="is not running"):
+        table.running("a")
+
+
+def test_only_exited_slots_can_be_forgotten() -> None:
+    table = Table(10)
+    with pytest.raises(RefusedError, match="no such slot"):
+        table.forget("a")
+    table.add(Slot("a", 100, "t", 5))
+    with pytest.raises(RefusedError, match="is running"):
+        table.forget("a")
+    table.exited(100, ENDED)
+    table.forget("a")
+    assert table.slots() == []
+
+
+def test_the_limit_counts_names() -> None:
+    table = Table(1)
+    table.add(Slot("a", 100, "t", 5))
+    with pytest.raises(RefusedError, match="1 slots are in use"):
+        table.check_free("b")
+    table.exited(100, ENDED)
+    table.check_free("a")
+    table.forget("a")
+    table.check_free("b")
+
+
+def test_remove_undoes_add() -> None:
+    table = Table(10)
+    slot = Slot("a", 100, "t", 5)
+    table.add(slot)
+    table.remove(slot)
+    assert (table.slots(), table.alive()) == ([], [])
+
+
+def test_a_late_remove_spares_the_successor() -> None:
+    table = Table(10)
+    first, second = Slot("a", 100, "t", 5), Slot("a", 101, "u", 6)
+    table.add(first)
+    table.exited(100, ENDED)
+    table.add(second)
+    table.remove(first)
+    assert table.slots() == [second]
+    assert table.alive() == [second]
+
+
+def test_as_json() -> None:
+    slot = Slot("a", 100, "t", 5)
+    assert slot.as_json() == {"name": "a", "pid": 100, "token": "t", "born": 5, "exit": None}
+    slot.exit = ENDED
+    assert slot.as_json()["exit"] == {"code": 0, "signal": 9, "maxrss": 1 << 20, "cpu": 0.25}

@@ -1,0 +1,234 @@
+"""The keeper client against a real guardian: the test itself takes the place of the control actor."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from fustor.runtime.keeper import Exit, Keeper, KeeperGone, SpawnError, open_keeper
+from protocols.errors import MachineError, RequestError
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = ROOT / "fustor" / "guardian" / "main.py"
+RELAY = ROOT / "tests" / "guardian" / "relay.py"
+SLEEP = ["/bin/sleep", "1000"]
+
+
+@pytest.fixture
+def guardian(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A guardian whose control actor relays packets."""
+    (tmp_path / "run").mkdir()
+    config = {
+        "run": str(tmp_path / "run"),
+        "log": str(tmp_path / "log"),
+        "control": [sys.executable, "-I", "-S", str(RELAY)],
+        "beat_timeout": 0,
+        "grace": 1,
+        "listen": {"http": ["127.0.0.1", 0]},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    process = subprocess.Popen([sys.executable, "-I", "-S", str(MAIN), str(tmp_path / "config.json")])
+    yield process
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+    process.wait(60)
+
+
+async def connect(folder: Path) -> socket.socket:
+    with trio.fail_after(30):
+        while True:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                sock.connect(str(folder / "run" / "relay.sock"))
+                return sock
+            except (FileNotFoundError, ConnectionRefusedError):
+                sock.close()
+                await trio.sleep(0.01)
+
+
+@pytest.fixture
+async def keeper(guardian: subprocess.Popen[bytes], tmp_path: Path) -> AsyncIterator[Keeper]:
+    async with open_keeper(Keeper(await connect(tmp_path))) as keeper:
+        yield keeper
+
+
+async def test_spawn_and_table(keeper: Keeper) -> None:
+    pid = await keeper.spawn("a", SLEEP, {"A": "1"}, ["http"], token="t1")
+    assert await keeper.spawn("b", SLEEP, {}) != pid
+    first, second = await keeper.table()
+    assert (first.name, first.pid, first.token, first.running, first.exit) == ("a", pid, "t1", True, None)
+    assert first.born > 0
+    assert len(second.token) == 32
+    environment = (await trio.Path(f"/proc/{pid}/environ").read_bytes()).split(b"\0")
+    assert b"A=1" in environment
+    assert b"FUSTOR_TOKEN=t1" in environment
+
+
+async def test_exits_are_heard(keeper: Keeper) -> None:
+    pid = await keeper.spawn("a", SLEEP, {}, token="t1")
+    await keeper.kill("a", signal.SIGTERM)
+    with trio.fail_after(30):
+        ended = await keeper.exits.receive()
+    assert (ended.name, ended.pid, ended.token, ended.code, ended.signal) == ("a", pid, "t1", 0, signal.SIGTERM)
+    (entry,) = await keeper.table()
+    assert entry.exit == ended
+    await keeper.forget("a")
+    assert await keeper.table() == []
+    assert not keeper.overflowed
+    assert keeper.statistics().exits == 1
+
+
+async def test_refused_requests_are_request_errors(keeper: Keeper) -> None:
+    await keeper.spawn("a", SLEEP, {})
+    with pytest.raises(RequestError, match="is running already") as caught:
+        await keeper.spawn("a", SLEEP, {})
+    assert caught.value.field == "name"
+    with pytest.raises(RequestError, match="is running"):
+        await keeper.forget("a")
+    with pytest.raises(RequestError, match="no such slot"):
+        await keeper.kill("nobody", signal.SIGKILL)
+    with pytest.raises(RequestError, match="absolute path"):
+        await keeper.spawn("b", ["sleep"], {})
+    with pytest.raises(RequestError, match="accepted are http"):
+        await keeper.spawn("b", SLEEP, {}, ["https"])
+    with pytest.raises(RequestError, match="65536 bytes are accepted"):
+        await keeper.spawn("b", [*SLEEP, "x" * 70_000], {})
+
+
+async def test_a_program_that_cannot_be_executed(keeper: Keeper) -> None:
+    with pytest.raises(SpawnError, match="No such file") as caught:
+        await keeper.spawn("a", ["/nonexistent"], {})
+    assert caught.value.errno == errno.ENOENT
+    assert await keeper.table() == []
+
+
+async def test_requests_at_once_get_their_own_answers(keeper: Keeper) -> None:
+    pids: dict[str, int] = {}
+
+    async def spawn(name: str) -> None:
+        pids[name] = await keeper.spawn(name, SLEEP, {})
+
+    async with trio.open_nursery() as nursery:
+        for index in range(20):
+            nursery.start_soon(spawn, f"p{index}")
+            nursery.start_soon(keeper.beat)
+    assert {entry.name: entry.pid for entry in await keeper.table()} == pids
+    status = await keeper.status()
+    assert status["payload_starts"] == 20
+
+
+async def test_long_tables_come_whole(keeper: Keeper) -> None:
+    for index in range(120):
+        await keeper.spawn(f"p{index}", ["/bin/true"], {})
+    assert [entry.name for entry in await keeper.table()] == [f"p{index}" for index in range(120)]
+
+
+async def test_a_cancelled_request_harms_no_other(keeper: Keeper, guardian: subprocess.Popen[bytes]) -> None:
+    guardian.send_signal(signal.SIGSTOP)
+    with trio.move_on_after(0.05) as scope:
+        await keeper.status()
+    assert scope.cancelled_caught
+    guardian.send_signal(signal.SIGCONT)
+    assert await keeper.table() == []
+    assert keeper.statistics().strays == 1
+
+
+async def test_exits_that_nobody_takes_are_dropped_and_flagged(
+    guardian: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    async with open_keeper(Keeper(await connect(tmp_path), exit_limit=1)) as keeper:
+        for name in ("a", "b"):
+            await keeper.spawn(name, ["/bin/true"], {})
+        with trio.fail_after(30):
+            while not keeper.overflowed:
+                await keeper.beat()
+        assert all(entry.exit for entry in await keeper.table())
+        assert isinstance(keeper.exits.receive_nowait(), Exit)
+        with pytest.raises(trio.WouldBlock):
+            keeper.exits.receive_nowait()
+
+
+async def test_a_dead_guardian_ends_everything() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    gone = []
+
+    async def ask(keeper: Keeper) -> None:
+        with pytest.raises(KeeperGone):
+            await keeper.table()
+        gone.append("table")
+
+    async def hear(keeper: Keeper) -> None:
+        async for _ in keeper.exits:
+            pass
+        gone.append("exits")
+
+    keeper = Keeper(ours)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            nursery.start_soon(ask, keeper)
+            nursery.start_soon(hear, keeper)
+            await trio.testing.wait_all_tasks_blocked()
+            assert json.loads(theirs.recv(1000))["op"] == "list"
+            theirs.send(b"unread by nobody")
+            theirs.close()
+        assert sorted(gone) == ["exits", "table"]
+        with pytest.raises(KeeperGone):
+            await keeper.beat()
+    assert keeper.statistics().strays == 1
+
+
+async def test_a_guardian_killed_with_requests_unread_is_gone_too() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    async with open_keeper(Keeper(ours)) as keeper:
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+
+                async def ask() -> None:
+                    with pytest.raises(KeeperGone):
+                        await keeper.beat()
+
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                theirs.close()  # with unread data: ECONNRESET, no end of file
+
+
+@pytest.mark.parametrize("packet", [b"\xff", b"[]", b"1", b'{"event": "exit"}', b'{"re": 99}', b'{"event": "news"}'])
+async def test_packets_that_nobody_waits_for_are_counted(packet: bytes) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    keeper = Keeper(ours)
+    theirs.send(packet)
+    theirs.close()
+    await keeper.run()
+    assert keeper.statistics().strays == 1
+
+
+@pytest.mark.parametrize("fds", ["", "{", "{}", '{"keeper": "x"}', '{"keeper": 987654}', "[]"])
+def test_an_environment_without_keeper(fds: str) -> None:
+    with pytest.raises(MachineError, match="FUSTOR_FDS names no keeper channel"):
+        Keeper.from_environment({"FUSTOR_FDS": fds})
+    with pytest.raises(MachineError):
+        Keeper.from_environment({})
+
+
+async def test_the_channel_of_the_environment_is_not_inherited_further() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptor = ours.detach()
+    os.set_inheritable(descriptor, True)
+    keeper = Keeper.from_environment({"FUSTOR_FDS": json.dumps({"keeper": descriptor})})
+    assert not os.get_inheritable(descriptor)
+    async with open_keeper(keeper):
+        pass
+    theirs.close()

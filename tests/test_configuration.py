@@ -1,0 +1,77 @@
+"""docs/configuration.md names every key with its type and default, and no other: compared with the classes that read them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+
+#: Section of the page → class that is this table.
+SECTIONS = {
+    "[fusion]": "fustor.fusion.config:FusionSection",
+    "[[views]]": "fustor.fusion.config:ViewConfig",
+    "[[views.sources]]": "fustor.fusion.config:ViewSource",
+    "[agent]": "fustor.agent.config:AgentSection",
+    "[[sources]]": "fustor.runtime.source:SourceConfig",
+    "[limits.shell]": "protocols.supervision:Policy",
+    "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",
+    "[limits.watcher]": "actors.watcher.core:WatcherLimits",
+    "[limits.scanner]": "actors.scanner.worker:ScannerLimits",
+    "[limits.query]": "actors.query.config:QueryLimits",
+}
+
+
+def documented(section: str) -> dict[str, tuple[str, str]]:
+    """Key → (type, default) in the table of a section."""
+    match = re.search(rf"^## `{re.escape(section)}`.*?$(.*?)(?=^## |\Z)", PAGE.read_text(), re.M | re.S)
+    assert match is not None, f"no section {section}"
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in match[1].splitlines() if line[:3] == "| `"
+    ]
+    return {row[0].strip("`"): (row[1], row[2].strip("`")) for row in rows}
+
+
+def type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return f"array of {type_name(typing.get_args(hint)[0])}"
+    if isinstance(hint, types.UnionType):
+        return type_name(next(part for part in typing.get_args(hint) if part is not types.NoneType))
+    return {int: "integer", float: "number", str: "text", bool: "boolean"}[hint]
+
+
+def default_text(field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING:
+        return "required"
+    value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def is_table(hint: Any) -> bool:
+    """Whether a key is a table, or tables, of its own: those have their own sections."""
+    return any(attrs.has(part) for part in (hint, *typing.get_args(hint)) if isinstance(part, type))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented(section: str) -> None:
+    module, _, name = SECTIONS[section].partition(":")
+    cls = getattr(importlib.import_module(module), name)
+    hints = typing.get_type_hints(cls)
+    expected = {
+        field.name: (type_name(hints[field.name]), default_text(field))
+        for field in attrs.fields(cls)
+        if not is_table(hints[field.name])
+    }
+    assert documented(section) == expected
+
+
+def test_every_section_is_checked() -> None:
+    assert set(re.findall(r"^## `(\[.*?\]+)`", PAGE.read_text(), re.M)) == set(SECTIONS)
