@@ -1,4 +1,4 @@
-"""docs/configuration.md names every key with its type and default, and no other: compared with the classes that read them."""
+"""docs/configuration.md names every key with its type and default, and no other, as the classes that read them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def type_name(hint: Any) -> str:
 def default_text(field: attrs.Attribute[Any]) -> str:
     if field.default is attrs.NOTHING:
         return "required"
-    value = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    default: Any = field.default
+    value = default.factory() if hasattr(default, "factory") else default
     return json.dumps(list(value) if isinstance(value, tuple) else value)
 
 

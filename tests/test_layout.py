@@ -1,4 +1,4 @@
-"""Rules about the files themselves: every module has its test, tests are no packages, layers hold, and every link leads somewhere."""
+"""Rules about the files: every module has its test, tests are no packages, layers hold, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODE = ("fustor", "actors", "protocols", "bin")
 
 
 def twin(module: Path) -> Path:
-    """The test file of a module: ``fustor/a/b.py`` → ``tests/a/test_b.py``, ``actors/a/b.py`` → ``tests/actors/a/test_b.py``."""
+    """The test of a module: ``fustor/a/b.py`` → ``tests/a/test_b.py``, ``actors/b.py`` → ``tests/actors/test_b.py``."""
     parts = module.relative_to(ROOT).parts
     folders = parts[1:-1] if parts[0] == "fustor" else parts[:-1]
     return ROOT.joinpath("tests", *folders, f"test_{module.stem.strip('_')}.py")

@@ -92,8 +92,9 @@ class LongBody:
         self._items = items
         self._renderer = renderer
         self._limits = limits
+        self._first, self._size = first, size
         self._spool = Spool(limits.spool_memory_bytes, limits.spool_folder)
-        self._spool.put(first, size)
+        self.copied = False  #: everything is read, the snapshot has ended
 
     @property
     def spilled(self) -> int:
@@ -118,8 +119,7 @@ class LongBody:
 
     async def _copy(self) -> None:
         spool, most = self._spool, self._limits.whole_bytes
-        batch: list[Any] = []
-        size = 0
+        batch, size = self._first, self._size
         turn = time.perf_counter() + _TURN_SECONDS
         for data, length in self._items:
             if data is not None:
@@ -132,6 +132,7 @@ class LongBody:
                 await trio.lowlevel.checkpoint()
                 turn = time.perf_counter() + _TURN_SECONDS
         self._lease.close()
+        self.copied = True
         if batch:
             spool.put(batch, size)
         spool.end()

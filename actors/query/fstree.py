@@ -16,6 +16,7 @@ from actors.query.stores import Face, ViewStore
 from fustor.treestore.format import Head, encode_base64, readable, valid_utf8
 from fustor.treestore.reader import Snapshot
 from fustor.treestore.render import TreeRenderer, json_members, json_object, render_row
+from protocols.errors import MachineError
 
 #: Kept for clients of the predecessor, which could be asked to look on demand.
 _JOB = b',"job_id":null,"job_pending":false'
@@ -33,8 +34,7 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
         if_none_match: the tags the client has; empty for none.
         limits: of the body.
 
-    Raises:
-        MachineError: a record of the store is damaged.
+    A damaged record is logged and counted, and nothing is claimed to be known.
     """
     lease = store.acquire()
     if lease is None:
@@ -58,6 +58,9 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
         return Answer(
             200, make_body(lease, _pieces(lease.snapshot, found.id, query.depth), renderer, limits), face.headers, tag
         )
+    except MachineError as error:
+        store.failed(error)
+        return _unknown(store.nothing(), query)
     finally:
         if not kept:
             lease.close()

@@ -164,7 +164,7 @@ class ViewStore:
         try:
             snapshot = opened.reader.snapshot()
         except MachineError as error:
-            self._failed(error)
+            self.failed(error)
             return None
         try:
             stored = snapshot.status()
@@ -174,7 +174,7 @@ class ViewStore:
                 self._stored, self._face_ns = stored, now
         except MachineError as error:
             snapshot.__exit__(None, None, None)
-            self._failed(error)
+            self.failed(error)
             return None
         opened.users += 1
         return Lease(opened, snapshot, self._face)
@@ -201,7 +201,7 @@ class ViewStore:
         except StoreMissingError:
             return
         except MachineError as error:
-            self._failed(error)
+            self.failed(error)
             return
         if self._current is not None:
             self._current.retire()
@@ -209,11 +209,13 @@ class ViewStore:
         self._counters["store_opened"] += 1
         self._look_at = time.monotonic() + _LOOK_SECONDS
 
-    def _failed(self, error: MachineError) -> None:
+    def failed(self, error: MachineError) -> None:
+        """Count and log that the store could not be read; the log has the 1st, 2nd, 4th, 8th, … time."""
         self._counters["store_failures"] += 1
         self._look_at = time.monotonic() + _RETRY_SECONDS
-        if self._counters["store_failures"] & (self._counters["store_failures"] - 1) == 0:  # 1, 2, 4, 8, …
-            self._log.error("view %s can't be read (%d times): %s", self.view, self._counters["store_failures"], error)
+        times = self._counters["store_failures"]
+        if times & (times - 1) == 0:
+            self._log.error("view %s can't be read (%d times): %s", self.view, times, error)
 
     def close(self) -> None:
         """Close the store once nobody uses it."""

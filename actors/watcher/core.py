@@ -729,7 +729,9 @@ class WatcherCore:
         child = table.child(parent, name)
         if child:
             if (table.dev[child], table.ino[child]) == (dev, ino) and bool(table.flags[child] & CROSSED) == crossed:
-                if not table.flags[child] & (LISTED | QUEUED | CROSSED) and child not in self._flights:
+                flight = self._flights.get(child)
+                listing = flight is not None and flight.names is None
+                if not listing and not table.flags[child] & (LISTED | QUEUED | CROSSED):
                     self._queue(child, self.phases.more(phase))
                 return child
             self._drop(child)

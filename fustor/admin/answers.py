@@ -67,8 +67,7 @@ def _reason(body: bytes) -> str:
         return body[:200].decode("utf-8", "replace")
     if not isinstance(value, dict):
         return ""
-    parts = [str(value[key]) for key in ("error", "accepted") if value.get(key)]
-    return ": ".join(parts)
+    return str(value.get("error", ""))
 
 
 def _parent(path: str) -> str:

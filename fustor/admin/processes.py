@@ -2,8 +2,8 @@
 Finding, watching and stopping the processes of one side from outside.
 
 A pid in a file may be anybody's by now. A process is believed to be the guardian of a side when its working directory
-is that side's ``run`` folder and its command line names the guardian's program; it is held by a pidfd before it is looked at, so
-that a signal can't reach a successor of the same number (pidfd_open(2)). Nothing here starts a process.
+is that side's ``run`` folder and its command line names the guardian's program; it is held by a pidfd before it is
+looked at, so that a signal can't reach a successor of the same number (pidfd_open(2)). Nothing here starts a process.
 """
 
 from __future__ import annotations

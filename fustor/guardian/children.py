@@ -36,7 +36,12 @@ def pids() -> list[int]:
 
 
 def token(pid: int) -> str:
-    """The spawn token in the environment a process was started with; empty when there is none, or it can't be read."""
+    """
+    The spawn token in the environment a process was started with (proc_pid_environ(5)).
+
+    Returns:
+        Empty when there is none, when it can't be read, and for the instant in which exec builds a new environment.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             for variable in file.read(1 << 20).split(b"\0"):

@@ -83,6 +83,7 @@ class Guardian:
             ("control_starts", "control_kills", "payload_starts", "orphans", "refused", "faults", "table_failures"), 0
         )
         self._began = time.monotonic()
+        self._boot = leftovers.boot_id()
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[], None]] = {}
         self._wakeup = self._open_wakeup()
@@ -153,7 +154,7 @@ class Guardian:
     def _write_table(self) -> None:
         content = {
             "guardian": os.getpid(),
-            "boot": leftovers.boot_id(),
+            "boot": self._boot,
             "control": self._control.slot.as_json() if self._control else None,
             "slots": [slot.as_json() for slot in self._table.slots()],
             "listen": {name: sock.getsockname()[:2] for name, sock in self._listening.items()},
@@ -278,7 +279,8 @@ class Guardian:
         if self._control is not None and self._control.slot.pid == pid:
             self._drop_control()
             wait = self._policy.exited(time.monotonic())
-            self._logs.write("WARNING", "control actor exited", pid=pid, again_in=wait, **ended.as_json())
+            again = {"again_in": wait} if self._stopping is None else {}
+            self._logs.write("WARNING", "control actor exited", pid=pid, **ended.as_json(), **again)
             return
         slot = self._table.exited(pid, ended)
         if slot is None:

@@ -11,7 +11,8 @@ edge that another task waits for (zmq_getsockopt(3), ``ZMQ_FD``). Hence the rule
    seen.
 5. A poller that leaves, for whatever reason (edge, cancellation, close), lets the first parked task of each direction
    try again, and so take its place.
-6. A woken task tries its operation before anything else, so a wake-up is never lost to a cancellation.
+6. On a ROUTER ``POLLOUT`` means nothing; whoever waits to send tries again after each operation, each edge, and 10 ms.
+7. A woken task tries its operation before anything else, so a wake-up is never lost to a cancellation.
 
 A message is sent or received in one synchronous call, with no checkpoint after it: a cancelled :meth:`MeshSocket.send`
 has not sent, and a cancelled :meth:`MeshSocket.receive` has not taken anything from the socket.
@@ -22,6 +23,7 @@ What this module does not do: create or configure sockets (see :mod:`fustor.runt
 from __future__ import annotations
 
 import errno
+import math
 import select
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -38,8 +40,8 @@ T = TypeVar("T")
 BURST = 32
 #: Seconds after which the poller looks at ``ZMQ_EVENTS`` without an edge. What it finds is a fault of this module.
 SAFETY_SECONDS = 1.0
-#: Bounds of the pause between two tries to send to a peer of a ROUTER whose queue is full.
-FULL_PEER_SECONDS = (0.001, 0.05)
+#: Seconds between two tries to send to a peer of a ROUTER whose queue is full, if nothing happens meanwhile.
+FULL_PEER_SECONDS = 0.01
 
 
 class PeerGone(FustorError):  # noqa: N818 - a state of the peer, not an error of ours
@@ -224,13 +226,12 @@ class MeshSocket:
         except zmq.Again:
             # A try may skip pending commands (a new connection, credit from the peer); reading the events may not.
             events = self._events()
-        if events & flag:
+        if events & flag or self._router:
             try:
                 return self._try(operation, frames)
-            except zmq.Again:  # a ROUTER always claims to be writable
-                self._wake(self._events())
-        else:
-            self._wake(events)
+            except zmq.Again:
+                events = self._events()
+        self._wake(events)
         raise trio.WouldBlock
 
     async def _run(self, operation: Callable[[Sequence[bytes]], T], flag: int, frames: Sequence[bytes]) -> T:
@@ -238,17 +239,14 @@ class MeshSocket:
         if self._streak >= self._burst:
             self._streak = 0
             await trio.lowlevel.checkpoint()
-        pause = FULL_PEER_SECONDS[0]
         while True:
             try:
                 return self._try(operation, frames)
             except zmq.Again:
                 self._streak = 0
             if self._router and flag == zmq.POLLOUT:
-                # The events of a ROUTER do not say which peer is writable.
-                self._wake(self._events())
-                await trio.sleep(pause)
-                pause = min(2 * pause, FULL_PEER_SECONDS[1])
+                with trio.move_on_after(FULL_PEER_SECONDS):
+                    await self._wait(flag)
             else:
                 await self._wait(flag)
 
@@ -274,8 +272,9 @@ class MeshSocket:
         finally:
             self._poll_scope = None
             self._poll_flag = 0
-            for lot in self._parked.values():
-                lot.unpark()
+            self._parked[zmq.POLLIN].unpark()
+            # Those who wait on a ROUTER wait for different peers, and the edge does not say which has room.
+            self._parked[zmq.POLLOUT].unpark(count=math.inf if self._router else 1)
 
     async def _poll(self) -> None:
         """Sit in wait_readable until an edge comes or another task calls; count what only the safety poll found."""
@@ -301,17 +300,19 @@ class MeshSocket:
         return bool(poll.poll(0))
 
     def _events(self) -> int:
+        """``ZMQ_EVENTS``; without ``POLLOUT`` on a ROUTER, which always claims it, whichever peer is meant."""
         if self.socket.closed:
             return 0
         try:
-            return int(self.socket.getsockopt(zmq.EVENTS))
+            events = int(self.socket.getsockopt(zmq.EVENTS))
         except zmq.ContextTerminated:
             return zmq.POLLIN | zmq.POLLOUT  # the next try says so
+        return events & ~zmq.POLLOUT if self._router else events
 
     def _pass_on(self) -> None:
         """After an operation: it may have swallowed the edge that somebody waits for."""
         if self._poll_scope is not None or any(self._parked.values()):
-            self._wake(self._events())
+            self._wake(self._events() | (zmq.POLLOUT if self._router else 0))
 
     def _wake(self, events: int) -> None:
         """Wake one waiter per bit in ``events``: the poller if it is its bit, else the first that is parked."""

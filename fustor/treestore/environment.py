@@ -18,6 +18,9 @@ from collections.abc import Callable
 import attrs
 import lmdb
 
+from fustor.treestore.errors import StoreFullError as StoreFullError
+from fustor.treestore.errors import StoreMissingError as StoreMissingError
+from fustor.treestore.errors import StoreUnusableError as StoreUnusableError
 from fustor.treestore.format import FORMAT, pack_id, unpack_id
 from protocols.errors import MachineError
 
@@ -30,22 +33,6 @@ MAP_SIZE = 64 << 30
 
 FORMAT_KEY, UUID_KEY, BOOT_KEY, CLEAN_KEY = b"format", b"uuid", b"boot", b"clean"
 GENERATION_KEY, NEXT_ID_KEY = b"generation", b"next-id"
-
-
-class StoreMissingError(MachineError):
-    """There is no store at this place (yet)."""
-
-
-class StoreUnusableError(MachineError):
-    """
-    What is there can't be used: not a tree store, damaged, of a newer format, or torn by a power cut.
-
-    Nothing in it can be repaired, everything in it can be had again from the agents: set it aside and begin anew.
-    """
-
-
-class StoreFullError(MachineError):
-    """The disk or the map is full: nothing of the transaction was written, the store is as before."""
 
 
 def ids_name(index: int) -> bytes:
@@ -203,9 +190,10 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
                 txn.put(GENERATION_KEY, pack_id(time.time_ns() // 1000), db=meta)
             uuid = _verify(path, lambda key: txn.get(key, db=meta))
             txn.put(BOOT_KEY, boot.encode(), db=meta)
-            txn.delete(CLEAN_KEY, db=meta)
-        # The mark must be gone from the disk before anything else may reach it.
-        env.sync(True)
+            clean = txn.delete(CLEAN_KEY, db=meta)
+        if clean:
+            # The mark must be gone from the disk before anything else may reach it.
+            env.sync(True)
         stat = os.stat(data_file(path))
     except lmdb.Error as error:
         env.close()

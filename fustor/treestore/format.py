@@ -23,8 +23,9 @@ import attrs
 import lz4.block
 import msgspec
 
+from fustor.treestore.errors import StoreUnusableError
 from protocols.data import Row
-from protocols.errors import DecodeError, MachineError
+from protocols.errors import DecodeError
 
 #: Version of this layout, in ``meta``.
 FORMAT = 1
@@ -150,12 +151,12 @@ class Head:
         The head in ``value``.
 
         Raises:
-            MachineError: it is no head.
+            StoreUnusableError: it is no head.
         """
         try:
             parent, generation, files, directories, high, low, handle, source, flags, n = _HEAD.unpack_from(value)
         except struct.error:
-            raise MachineError(f"tree store: a head of {len(value)} bytes; run the check") from None
+            raise StoreUnusableError(f"tree store: a head of {len(value)} bytes; run the check") from None
         end = HEAD_SIZE + n
         return cls(
             parent,
@@ -210,17 +211,17 @@ def unpack_chunk(value: bytes) -> bytes:
     The rows of a chunk, joined by commas, with placeholders.
 
     Raises:
-        MachineError: a codec we do not know, or damaged data.
+        StoreUnusableError: a codec we do not know, or damaged data.
     """
     codec = value[:1]
     if codec == _LZ4:
         try:
             return _decompress(memoryview(value)[1:])  # type: ignore[no-any-return]
         except lz4.block.LZ4BlockError as error:
-            raise MachineError(f"tree store: a damaged chunk: {error}; run the check") from None
+            raise StoreUnusableError(f"tree store: a damaged chunk: {error}; run the check") from None
     if codec == _RAW:
         return value[1:]
-    raise MachineError(f"tree store: a chunk with codec {codec!r}; 0 (raw) and 1 (lz4) are known")
+    raise StoreUnusableError(f"tree store: a chunk with codec {codec!r}; 0 (raw) and 1 (lz4) are known")
 
 
 # -- rows -----------------------------------------------------------------------------------------------------------
@@ -522,14 +523,14 @@ def row_name(row: bytes) -> bytes:
     The name of a row, from its text.
 
     Raises:
-        MachineError: it is no row.
+        StoreUnusableError: it is no row.
     """
     try:
         # Only the first fields are of interest: cut before the path, for that has a raw control character.
         named = _decode_name(row[: row.index(b',"path":"')] + b"}")
         return named.name.encode() if named.name_b64 is None else base64.urlsafe_b64decode(named.name_b64)
     except (ValueError, msgspec.DecodeError) as error:
-        raise MachineError(f"tree store: a damaged row: {error}; run the check") from None
+        raise StoreUnusableError(f"tree store: a damaged row: {error}; run the check") from None
 
 
 _SIZES = re.compile(rb'"size":(\d+),')

@@ -27,6 +27,7 @@ from fustor.treestore.environment import (
     open_for_reading,
     translate,
 )
+from fustor.treestore.errors import StoreUnusableError
 from fustor.treestore.format import (
     CHILD,
     CHUNK,
@@ -46,7 +47,6 @@ from fustor.treestore.format import (
     unpack_chunk,
     unpack_id,
 )
-from protocols.errors import MachineError
 
 
 @attrs.frozen
@@ -123,7 +123,7 @@ def unpack_source(value: bytes, boot: str) -> SourceStatus:
     The record of a source; a watermark of another boot than ``boot`` counts as never arrived.
 
     Raises:
-        MachineError: it is no such record.
+        StoreUnusableError: it is no such record.
     """
     try:
         fields: dict[str, Any] = msgpack.unpackb(value)
@@ -132,14 +132,14 @@ def unpack_source(value: bytes, boot: str) -> SourceStatus:
         fields["reasons"] = tuple(fields["reasons"])
         return SourceStatus(**fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise MachineError(f"tree store: a damaged record of a source: {error}; run the check") from None
+        raise StoreUnusableError(f"tree store: a damaged record of a source: {error}; run the check") from None
 
 
 class Snapshot:
     """
     The tree as one commit left it. Use as a context manager, and leave it soon.
 
-    Every method may raise MachineError when a record is damaged.
+    Every method may raise StoreUnusableError when a record is damaged.
     """
 
     __slots__ = ("_reader", "_txn")
@@ -164,7 +164,7 @@ class Snapshot:
     def _head(self, store_id: int) -> bytes:
         value: bytes | None = self._txn.get(head_key(store_id))
         if value is None:
-            raise MachineError(f"tree store: directory {store_id} has no head; run the check")
+            raise StoreUnusableError(f"tree store: directory {store_id} has no head; run the check")
         return value
 
     def head(self, store_id: int) -> bytes | None:
@@ -279,7 +279,7 @@ class Snapshot:
                         elif kind == HEAD:
                             head = value
                 if not head:
-                    raise MachineError(f"tree store: directory {at} has no head; run the check")
+                    raise StoreUnusableError(f"tree store: directory {at} has no head; run the check")
                 below.reverse()
                 stack += below
                 yield depth, at, head, chunks

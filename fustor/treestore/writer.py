@@ -100,6 +100,7 @@ class Writer:
         sources: all sources of the view.
         map_size: see ``MAP_SIZE``; when it is used up, commits fail with StoreFullError.
         clock: CLOCK_BOOTTIME in ns.
+        counters: where to count; those that are there go on.
 
     Attributes:
         counters: ``items``, ``rows``, ``malformed`` rows, ``refused`` operations, ``loops`` (moves of a directory below
@@ -118,9 +119,12 @@ class Writer:
         map_size: int = MAP_SIZE,
         max_readers: int = MAX_READERS,
         clock: Callable[[], int] = boottime_ns,
+        counters: dict[str, int] | None = None,
     ) -> None:
         self.environment = open_for_writing(path, map_size=map_size, max_readers=max_readers)
-        self.counters = dict.fromkeys(("items", "rows", "malformed", "refused", "loops", "commits"), 0)
+        self.counters = {} if counters is None else counters
+        for name in ("items", "rows", "malformed", "refused", "loops", "commits"):
+            self.counters.setdefault(name, 0)
         self._clock = clock
         self._boot = boot_id()
         self._meta, self._tree = self.environment.meta, self.environment.tree
@@ -144,6 +148,11 @@ class Writer:
     def reader(self) -> Reader:
         """A reader within this process."""
         return Reader.sharing(self.environment)
+
+    def used_bytes(self) -> int:
+        """How much of the map is in use, free pages within it included."""
+        env = self.environment.env
+        return (env.info()["last_pgno"] + 1) * env.stat()["psize"]
 
     def position(self, index: int) -> tuple[int, int]:
         """(epoch, number) of the last item of source ``index`` that was applied; not committed before ``commit``."""
@@ -323,6 +332,8 @@ class Writer:
         """
         self.begin()
         self._index = index
+        if item.epoch != self._sources[index].epoch:
+            self._void_ids()
         problem: ProtocolError | None = None
         ops = item.ops()
         needed = sum(isinstance(op, Names) or (isinstance(op, Listing) and not op.errno) for op in ops)
@@ -384,10 +395,14 @@ class Writer:
             store_id, _ = self._doomed.popitem()
             self._remove(store_id)
 
-    def _root(self, op: Root) -> None:
+    def _void_ids(self) -> None:
+        """No id of the source means anything any more; its tree stays."""
         assert self._txn is not None
         self._txn.drop(self._ids[self._index], delete=False)
         self._clear_limbo(self._index)
+
+    def _root(self, op: Root) -> None:
+        self._void_ids()
         self._map(op.dir, self._sources[self._index].root)
 
     def _watermark(self, op: Watermark) -> None:

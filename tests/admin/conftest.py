@@ -1,4 +1,4 @@
-"""A stand-in for a running Fusion: a prepared state folder, a process that looks like the guardian, and real CURVE sockets."""
+"""A stand-in for a running Fusion: a prepared state folder, a process like the guardian, and real CURVE sockets."""
 
 from __future__ import annotations
 

@@ -33,9 +33,9 @@ def test_a_path_of_any_bytes_is_asked_for(fusion: FakeFusion) -> None:
     ("status", "error"), [(404, NotFoundError), (400, RequestError), (503, MachineError)], ids=["404", "400", "503"]
 )
 def test_a_refusal_keeps_its_reason(fusion: FakeFusion, status: int, error: type[Exception]) -> None:
-    body = json.dumps({"error": "no such path", "accepted": "one that exists"}).encode()
+    body = json.dumps({"error": "there is no such path"}).encode()
     fusion.tree = lambda request: (status, {}, [body])
-    with Client(fusion.state) as client, pytest.raises(error, match="no such path: one that exists"):
+    with Client(fusion.state) as client, pytest.raises(error, match="there is no such path"):
         ask_tree(client, "/a/b", "", {})
 
 

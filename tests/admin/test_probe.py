@@ -32,7 +32,7 @@ def server() -> Iterator[tuple[str, dict[str, str]]]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
             """Not here."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as http:

@@ -11,7 +11,7 @@ import pytest
 
 from fustor.admin.prepare import prepare
 from fustor.admin.state import State
-from fustor.treestore.writer import Writer
+from fustor.treestore.writer import SourceSpec, Writer
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,7 +26,7 @@ def state(tmp_path: Path, data: str) -> State:
 def test_a_store_that_is_well(state: State, run_fustor: Run) -> None:
     folder = state.fusion.folder / "views" / "main"
     folder.mkdir(parents=True)
-    Writer(str(folder)).close()
+    Writer(str(folder), [SourceSpec(0, "local", "data", "/")]).close()
     done = run_fustor("store", "check", "--state", str(state.folder))
     assert (done.returncode, done.stdout) == (0, "main: every invariant holds\n"), done.stderr
     assert json.loads(run_fustor("store", "check", "--json", "--state", str(state.folder)).stdout) == {"main": []}

@@ -1,4 +1,4 @@
-"""The environment of a checkout: made, kept, renewed, or not, with an error that helps. pip is real; the index is a folder."""
+"""The environment of a checkout: made, kept, renewed, or not, with an error that helps. pip is real."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def get_requires_for_build_editable(settings=None):
 def build_editable(folder, settings=None, metadata=None):
     name = "tiny-1-py3-none-any.whl"
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
-        wheel.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1\\nProvides-Extra: dev\\n")
+        metadata = "Metadata-Version: 2.1\\nName: tiny\\nVersion: 1\\nProvides-Extra: dev\\n"
+        wheel.writestr("tiny-1.dist-info/METADATA", metadata)
         wheel.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
         wheel.writestr("tiny-1.dist-info/RECORD", "")
     return name

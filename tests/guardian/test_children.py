@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fustor.guardian import children
@@ -11,23 +13,33 @@ from fustor.guardian import children
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@contextmanager
+def cat(environment: dict[str, str]) -> Iterator[int]:
+    """Pid of a process that runs: Popen returns while exec is still building the new environment."""
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(b"x")
+        child.stdin.flush()
+        assert child.stdout.read(1) == b"x"
+        yield child.pid
+
+
 def test_the_token_of_a_process() -> None:
-    with subprocess.Popen(
-        ["/bin/cat"], stdin=subprocess.PIPE, env={"A": "1", "FUSTOR_TOKEN": "abc", "B": "2"}
-    ) as child:
-        assert children.token(child.pid) == "abc"
+    with cat({"A": "1", "FUSTOR_TOKEN": "abc", "B": "2"}) as pid:
+        assert children.token(pid) == "abc"
 
 
 def test_a_process_without_token() -> None:
-    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, env={"X_FUSTOR_TOKEN": "abc"}) as child:
-        assert children.token(child.pid) == ""
-    assert children.token(child.pid) == ""
+    with cat({"X_FUSTOR_TOKEN": "abc"}) as pid:
+        assert children.token(pid) == ""
+    assert children.token(pid) == ""
 
 
 def test_children_are_listed() -> None:
-    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as child:
-        assert child.pid in children.pids()
-    assert child.pid not in children.pids()
+    with cat({}) as pid:
+        assert pid in children.pids()
+    assert pid not in children.pids()
 
 
 def test_a_subreaper_adopts() -> None:

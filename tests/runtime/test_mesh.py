@@ -226,7 +226,7 @@ async def test_a_woken_and_cancelled_waiter_loses_no_message(context: ZmqContext
 
 # -- torture ---------------------------------------------------------------------------------------------------------
 
-#: Echoes what it gets, with several senders and receivers on one socket; told its endpoint and kind by its arguments.
+#: Echoes what it gets, by several tasks that share its sockets; told kind, endpoint and high-water mark.
 ECHO = """
 import random, sys, trio, zmq
 from fustor.runtime.mesh import MeshSocket
@@ -235,23 +235,18 @@ from fustor.runtime.sockets import open_socket
 async def main():
     context = zmq.Context()
     if sys.argv[1] == "pipe":
-        inner = MeshSocket(open_socket(context, zmq.PULL, bind=sys.argv[2] + ".in", hwm=7))
-        outer = MeshSocket(open_socket(context, zmq.PUSH, connect=sys.argv[2] + ".out", hwm=7))
+        inner = MeshSocket(open_socket(context, zmq.PULL, bind=sys.argv[2] + ".in", hwm=int(sys.argv[3])))
+        outer = MeshSocket(open_socket(context, zmq.PUSH, connect=sys.argv[2] + ".out", hwm=int(sys.argv[3])))
     else:
-        inner = outer = MeshSocket(open_socket(context, zmq.ROUTER, bind=sys.argv[2] + ".in", hwm=7))
-    store, load = trio.open_memory_channel(3)
+        inner = outer = MeshSocket(open_socket(context, zmq.ROUTER, bind=sys.argv[2] + ".in", hwm=int(sys.argv[3])))
 
-    async def receive():
+    async def echo():
         while True:
-            with trio.move_on_after(random.random() * 0.01):
+            with trio.move_on_after(random.random() * 0.02):
                 while True:
                     frames = await inner.receive()
                     with trio.CancelScope(shield=True):
-                        await store.send(frames)
-
-    async def send():
-        async for frames in load:
-            await outer.send(frames)
+                        await outer.send(frames)
 
     async def report():
         while True:
@@ -259,10 +254,8 @@ async def main():
             print(inner.statistics().missed_edge + outer.statistics().missed_edge, flush=True)
 
     async with trio.open_nursery() as nursery:
-        for _ in range(2):
-            nursery.start_soon(receive)
-        for _ in range(3):
-            nursery.start_soon(send)
+        for _ in range(4):
+            nursery.start_soon(echo)
         nursery.start_soon(report)
 
 trio.run(main)
@@ -291,26 +284,29 @@ class Tally:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(("hwm", "share"), [(7, 0.1), (128, 0.4)])
 @pytest.mark.parametrize("kind", ["pipe", "router"])
-async def test_nothing_is_lost_or_doubled(context: ZmqContext, tmp_path: Path, kind: str) -> None:
+async def test_nothing_is_lost_or_doubled(
+    context: ZmqContext, tmp_path: Path, kind: str, hwm: int, share: float
+) -> None:
     """
-    Half of the messages go through PUSH and PULL, half through DEALER and ROUTER and back; each is counted at each of
-    its two hops. High-water marks of 7, several senders and receivers on each socket, all of them cancelled at random,
-    and the peer is stopped and continued. Every message whose send was not cancelled comes back once.
+    Messages go to another process and back, through PUSH and PULL or DEALER and ROUTER, and count at each of these two
+    hops. Several senders and receivers on each socket, all of them cancelled at random, and the peer is stopped and
+    continued. Every message whose send was not cancelled comes back once, and no other one.
     """
-    total = TORTURE // 4
+    total = int(TORTURE * share / 2)
     endpoint = f"ipc://{tmp_path}/torture"
     seed = random.Random(1)
     if kind == "pipe":
-        source = MeshSocket(open_socket(context, zmq.PULL, bind=endpoint + ".out", hwm=7))
-        sink = MeshSocket(open_socket(context, zmq.PUSH, connect=endpoint + ".in", hwm=7))
+        source = MeshSocket(open_socket(context, zmq.PULL, bind=endpoint + ".out", hwm=hwm))
+        sink = MeshSocket(open_socket(context, zmq.PUSH, connect=endpoint + ".in", hwm=hwm))
     else:
-        source = sink = MeshSocket(open_socket(context, zmq.DEALER, connect=endpoint + ".in", hwm=7))
+        source = sink = MeshSocket(open_socket(context, zmq.DEALER, connect=endpoint + ".in", hwm=hwm))
     tally = Tally()
     (tmp_path / "echo.py").write_text(ECHO)
     with (tmp_path / "echo.out").open("wb") as out:
         echo = subprocess.Popen(  # noqa: ASYNC220 - an exec
-            [sys.executable, "echo.py", kind, endpoint],
+            [sys.executable, "echo.py", kind, endpoint, str(hwm)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=out,

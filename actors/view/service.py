@@ -1,0 +1,236 @@
+"""
+The sockets of a view and the loop that applies what comes.
+
+One task receives and applies; another acknowledges what is committed. What is queued goes into one transaction, for as
+long as the limits say; when nothing is queued it is committed at once.
+
+A full disk ends the transaction, not the actor: the acknowledged position stays, the syncers repeat, and we try again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import trio
+import zmq
+
+from actors.view.applier import Applier
+from actors.view.config import ViewConfig
+from actors.view.store import open_store, set_aside
+from fustor.runtime.actor import Host
+from fustor.runtime.config import structure
+from fustor.runtime.keys import AuthorizedKeys, load_secret
+from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.sockets import ServerCurve, open_socket
+from fustor.runtime.zap import serve_zap, user_of
+from fustor.treestore.errors import StoreUnusableError
+from fustor.treestore.writer import Writer
+from protocols.errors import MachineError, ProtocolError
+
+#: Who may send us data.
+ROLES = frozenset(("agent",))
+#: Seconds between looks for reader slots of processes that died.
+RECLAIM_SECONDS = 5.0
+
+
+def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
+    """
+    The view for one configuration.
+
+    Raises:
+        ConfigFaults, ConfigError: it can't be accepted.
+    """
+    told = structure(ViewConfig, config)
+    load_secret(told.key_file)
+
+    async def run(host: Host) -> None:
+        await View(told, host).run()
+
+    return run
+
+
+class View:
+    """One view, from its sockets to its store."""
+
+    def __init__(self, config: ViewConfig, host: Host) -> None:
+        self._config = config
+        self._host = host
+        self._limits = config.limits
+        self._specs = [source.spec() for source in config.sources]
+        self._news = trio.Event()
+        self._acks: list[list[bytes]] = []
+        self._reclaim_at = -math.inf
+
+    async def run(self) -> None:
+        """Work until asked to stop."""
+        config, limits = self._config, self._limits
+        context = zmq.Context()
+        sockets: list[MeshSocket] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(serve_zap, context, AuthorizedKeys(config.authorized), ROLES)
+                curve = ServerCurve(load_secret(config.key_file).secret, ROLES)
+                data = open_socket(
+                    context, zmq.PULL, bind=config.data, hwm=limits.queue, max_size=limits.batch_bytes, curve=curve
+                )
+                self._data = MeshSocket(data)
+                sockets.append(self._data)
+                acks = open_socket(context, zmq.PUB, bind=config.acks, curve=curve)
+                self._pub = MeshSocket(acks)
+                sockets.append(self._pub)
+                nursery.start_soon(self._acknowledge)
+                nursery.start_soon(self._serve)
+                await self._host.stop_requested.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            for socket in sockets:
+                socket.close()
+            context.term()
+
+    # -- the store ----------------------------------------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        """Keep a store and apply to it; a damaged one is set aside and begun anew."""
+        while True:
+            writer = await self._open()
+            damage = ""
+            try:
+                await self._receive()
+            except StoreUnusableError as error:
+                damage = str(error)
+            finally:
+                self._acks = []
+                self._host.outstanding = False
+                await self._close(writer, clean=not damage)
+            aside = await trio.to_thread.run_sync(set_aside, self._config.store)
+            self._host.log.error("the store is damaged and begins anew", extra={"error": damage, "aside": aside})
+            self._host.facts["replaced"] = damage
+
+    async def _open(self) -> Writer:
+        """Open the store, for as long as it takes: the disk may be full."""
+        limits = self._limits
+
+        def make() -> Writer:
+            return Writer(
+                self._config.store,
+                self._specs,
+                map_size=limits.map_bytes,
+                max_readers=limits.readers,
+                counters=self._host.counters,
+            )
+
+        while True:
+            try:
+                # Opening may wait for the disk, and the loop may not.
+                writer, reason = await trio.to_thread.run_sync(open_store, self._config.store, make)
+                break
+            except MachineError as error:
+                await self._fail(error)
+        if reason:
+            self._host.facts["replaced"] = reason
+        self._writer = writer
+        self._applier = Applier(writer, self._specs, self._host.counters)
+        self._committed(0.0)
+        self._host.ready(data=self._config.data, acks=self._config.acks, store=writer.uuid)
+        return writer
+
+    async def _close(self, writer: Writer, *, clean: bool) -> None:
+        writer.abort()
+        if not clean:
+            writer.environment.close()
+            return
+        with trio.CancelScope(shield=True):
+            try:
+                await trio.to_thread.run_sync(writer.close)
+            except MachineError as error:
+                self._host.log.warning("the store was not closed cleanly", extra={"error": str(error)})
+
+    async def _fail(self, error: MachineError) -> None:
+        """Say what is wrong with this host, and wait before the next try."""
+        host = self._host
+        if host.facts.get("error") != str(error):
+            host.log.error("the store can't be written", extra={"error": str(error)})
+        host.facts["error"] = str(error)
+        host.outstanding = False
+        host.counters["failures"] = host.counters.get("failures", 0) + 1
+        host.nudge()
+        await trio.sleep(self._limits.retry_seconds)
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            frames = await self._data.receive_frames()
+            self._host.outstanding = True
+            try:
+                await self._transaction(frames)
+            except StoreUnusableError:
+                raise
+            except MachineError as error:
+                await self._fail(error)
+
+    async def _transaction(self, frames: Sequence[zmq.Frame]) -> None:
+        """Apply ``frames`` and what is queued behind it, then commit."""
+        limits = self._limits
+        since, size = trio.current_time(), 0
+        while True:
+            try:
+                user, parts = user_of(frames[0]), [frame.bytes for frame in frames]
+                for item in self._applier.apply(user, parts):
+                    size += item
+                    if trio.current_time() - since >= limits.commit_seconds or size >= limits.commit_bytes:
+                        self._commit()
+                        await trio.lowlevel.checkpoint()
+                        since, size = trio.current_time(), 0
+            except ProtocolError as error:
+                self._host.log.warning("a batch was refused", extra={"error": str(error)})
+            if trio.current_time() - since >= limits.commit_seconds:
+                break
+            try:
+                frames = self._data.receive_frames_nowait()
+            except trio.WouldBlock:
+                break
+        self._commit()
+        await trio.lowlevel.checkpoint()
+
+    def _commit(self) -> None:
+        since = trio.current_time()
+        self._writer.commit()
+        self._committed(trio.current_time() - since)
+
+    def _committed(self, seconds: float) -> None:
+        host = self._host
+        host.outstanding = False
+        if host.facts.pop("error", None):
+            host.log.info("the store can be written again")
+            host.nudge()
+        host.gauges["commit_us"] = int(seconds * 1e6)
+        self._acks = self._applier.acks()
+        self._news.set()
+
+    # -- acknowledgements ---------------------------------------------------------------------------------------------
+
+    async def _acknowledge(self) -> None:
+        """Say what is committed: soon after each commit, and again and again."""
+        limits = self._limits
+        while True:
+            with trio.move_on_after(limits.ack_seconds):
+                await self._news.wait()
+            self._news = trio.Event()
+            for frames in self._acks:
+                try:
+                    self._pub.send_nowait(frames)
+                except trio.WouldBlock:
+                    break  # said again soon
+            self._look_after()
+            await trio.sleep(limits.ack_gap_seconds)
+
+    def _look_after(self) -> None:
+        now = trio.current_time()
+        if self._acks and now >= self._reclaim_at:
+            self._reclaim_at = now + RECLAIM_SECONDS
+            reader = self._writer.reader()
+            self._host.gauges["readers_reclaimed"] = reader.reclaim()
+            self._host.gauges["store_bytes"] = self._writer.used_bytes()
