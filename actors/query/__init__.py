@@ -11,5 +11,6 @@ The query actor: answers fs/tree, over HTTP and over zmq, from the tree stores t
 ``spool``      what was read in one short transaction and waits for a slow reader.
 ``http``       the HTTP side; ``router`` the zmq side.
 
-It never writes to a store, and never answers 5xx: while there is no store it says so, with status 200 and state ``empty``.
+It never writes to a store, and never answers 5xx: while there is no store it says so, with status 200 and state
+``empty``.
 """

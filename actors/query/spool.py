@@ -42,7 +42,8 @@ class Spool:
 
     def put(self, batch: list[Any], size: int) -> None:
         """
-        Add a batch of plain data (as msgpack knows it, lists come back as tuples from the file) of about ``size`` bytes.
+        Add a batch of plain data (as msgpack knows it; lists come back as tuples from the file) of about ``size``
+        bytes.
 
         Raises:
             OSError: the file could not be written; nothing may be put after that.

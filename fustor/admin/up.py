@@ -23,11 +23,11 @@ import typer
 
 from fustor.admin.console import print_json, stderr, stdout
 from fustor.admin.daemons import Daemon, exclusive
-from fustor.admin.down import STOP_SECONDS, stop_all
+from fustor.admin.down import STOP_SECONDS
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.prepare import check_root, make_folder, prepare
 from fustor.admin.probe import ask_root, url
-from fustor.admin.processes import Held, guardian
+from fustor.admin.processes import Held, guardian, stop
 from fustor.admin.progress import troubled
 from fustor.admin.state import State
 from fustor.admin.watching import Observer, watch
@@ -50,28 +50,27 @@ def command(
     where = chosen_state(state)
     with _interruptible():
         started: list[Daemon] = []
+        answering = False
         try:
             started += bring_up(where, check_root(directory), http)
             address = _wait_answer(where, started)
+            answering = True
             _announce(where, address, started, detach, as_json)
-        except BaseException:
-            if started:
-                _stop(where, quiet=as_json)
-            raise
-        if detach:
-            for daemon in started:
-                daemon.close()
-            return
-        try:
-            _stay(where, address, started, as_json)
+            if detach:
+                for daemon in started:
+                    daemon.close()
+            else:
+                _stay(where, address, started, as_json)
         except KeyboardInterrupt:
-            if not started:
+            if started:
+                _stop(where, started, quiet=as_json)
+            elif answering:
                 stderr().print("still running; stop it: fustor down")
-                return
-            _stop(where, quiet=as_json)
+            if not answering:
+                raise
         except BaseException:
             if started:
-                _stop(where, quiet=as_json)
+                _stop(where, started, quiet=as_json)
             raise
 
 
@@ -103,8 +102,8 @@ def bring_up(state: State, root: str, http: str) -> list[Daemon]:
             for daemon in started:
                 daemon.wait_running()
         except BaseException:
-            if not running and started:
-                stop_all(state, STOP_SECONDS)
+            for daemon in reversed(started):
+                stop(daemon.side, STOP_SECONDS)
             raise
     return started
 
@@ -195,15 +194,15 @@ def _stay(state: State, address: str, started: list[Daemon], as_json: bool) -> N
     stderr().print("stopped by somebody else")
 
 
-def _stop(state: State, quiet: bool) -> None:
-    """Stop both sides; further interrupts are ignored, since this ends by itself."""
+def _stop(state: State, started: list[Daemon], quiet: bool) -> None:
+    """Stop what this command started; further interrupts are ignored, since this ends by itself."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if not quiet:
         stderr().print("stopping …")
     with exclusive(state):
-        results = stop_all(state, STOP_SECONDS)
-    left = [name for result in results.values() for name in result.left]
+        results = [stop(daemon.side, STOP_SECONDS) for daemon in reversed(started)]
+    left = [name for result in results for name in result.left]
     if left:
         raise MachineError(f"could not be ended, they wait for storage: {', '.join(left)}")
     if not quiet:

@@ -284,7 +284,7 @@ class Tally:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("hwm", "share"), [(7, 0.1), (128, 0.4)])
+@pytest.mark.parametrize(("hwm", "share"), [(7, 0.05), (128, 0.45)])
 @pytest.mark.parametrize("kind", ["pipe", "router"])
 async def test_nothing_is_lost_or_doubled(
     context: ZmqContext, tmp_path: Path, kind: str, hwm: int, share: float

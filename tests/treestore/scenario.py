@@ -12,7 +12,7 @@ from fustor.treestore.check import check_snapshot
 from fustor.treestore.format import Head, row_name, split_rows, unpack_chunk
 from fustor.treestore.writer import SourceSpec, Writer
 from protocols.codec import pack
-from protocols.data import Item, Listing, Names, Operation, Root, Row
+from protocols.data import Item, Listing, Moved, Names, Operation, Root, Row
 
 SOURCE = SourceSpec(0, "agent", "data", "/")
 
@@ -142,11 +142,7 @@ class Model:
         return rows, tuple(ids)
 
     def say_listing(self, directory: Directory, lo: bytes = b"", hi: bytes | None = None) -> None:
-        inside = [
-            name
-            for name in (*directory.files, *directory.children)
-            if lo <= name and (hi is None or name < hi)
-        ]
+        inside = [name for name in (*directory.files, *directory.children) if lo <= name and (hi is None or name < hi)]
         rows, ids = self.rows(directory, inside)
         self.feed.listing(directory.handle, *rows, ids=ids, lo=lo, hi=hi, own=directory_row(b""))
 
@@ -154,3 +150,52 @@ class Model:
         rows, ids = self.rows(directory, list(names))
         gone: list[Row] = [(n,) for n in names if n not in directory.files and n not in directory.children]
         self.feed.names(directory.handle, *gone, *rows, ids=ids)
+
+    def step(self) -> None:
+        """One change to the model, and the item that tells of it."""
+        kind = self.random.random()
+        directories = self.root.below()
+        directory = self.random.choice(directories)
+        if kind < 0.45:
+            count = self.random.choice((1, 1, 1, 2, 5, len(self.names) // 2))
+            names = self.random.sample(self.names, count)
+            for name in names:
+                self.change(directory, name, len(directories) < 60)
+            self.say_names(directory, names)
+        elif kind < 0.75:
+            lo = self.random.choice(self.names) if self.random.random() < 0.5 else b""
+            hi = self.random.choice(self.names) if self.random.random() < 0.5 else None
+            for name in self.names:
+                if lo <= name and (hi is None or name < hi) and self.random.random() < 0.5:
+                    self.change(directory, name, len(directories) < 60)
+            self.say_listing(directory, lo, hi)
+        elif kind < 0.95:
+            self.move(directories, directory)
+        else:
+            self.new_epoch()
+
+    def change(self, directory: Directory, name: bytes, more: bool) -> None:
+        """Make ``name`` a file, a directory, or nothing."""
+        directory.files.pop(name, None)
+        directory.children.pop(name, None)
+        kind = self.random.random()
+        if kind < 0.6:
+            directory.files[name] = self.random.randrange(1 << 40)
+        elif kind < 0.7 and more:
+            self.handles += 1
+            directory.children[name] = Directory(self.handles)
+
+    def move(self, directories: list[Directory], target: Directory) -> None:
+        """Move some directory into ``target``, where that is possible."""
+        places = [(parent, name) for parent in directories for name in parent.children]
+        if not places:
+            return
+        parent, name = self.random.choice(places)
+        moved = parent.children[name]
+        new = self.random.choice(self.names)
+        if target in moved.below() or (target is parent and new == name):
+            return
+        del parent.children[name]
+        target.files.pop(new, None)
+        target.children[new] = moved
+        self.feed(Moved(moved.handle, target.handle, new))

@@ -1,8 +1,8 @@
 """
 Bytes to HTTP requests, within limits. No I/O, no clock, no routing.
 
-llhttp (through httptools) does the parsing, in its strict mode: it refuses Transfer-Encoding beside Content-Length, bare
-line feeds, folded headers and the other ways to smuggle one request inside another.
+llhttp (through httptools) does the parsing, in its strict mode: it refuses Transfer-Encoding beside Content-Length,
+bare line feeds, folded headers and the other ways to smuggle one request inside another.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Fault:
     reason: str
 
 
-class _StopParsing(Exception):
+class _StopParsing(Exception):  # noqa: N818 - control flow
     """Leaves llhttp from within a callback; what there is to say is in the parser object."""
 
 

@@ -46,7 +46,7 @@ class Build:
         unlisted: frozenset[bytes] = frozenset(),
         reasons: tuple[str, ...] = (),
     ) -> None:
-        """One epoch with all of ``tree``, its watermark, and a clean end; directories in ``unlisted`` are not listed."""
+        """One epoch with all of ``tree``, its watermark, and a clean end; those in ``unlisted`` are not listed."""
         specs = [SourceSpec(i, *source) for i, source in enumerate(self.sources)]
         writer = Writer(self.path, specs, map_size=1 << 30, clock=clock)
         number = 0
@@ -90,15 +90,20 @@ def readable(raw: bytes) -> str:
 
 
 def is_text(raw: bytes) -> bool:
-    return "\ufffd" not in readable(raw) or "\ufffd".encode() in raw and raw.decode("utf-8", "ignore").encode() == raw
+    return "\ufffd" not in readable(raw) or ("\ufffd".encode() in raw and raw.decode("utf-8", "ignore").encode() == raw)
 
 
 def expected_node(
-    path: bytes, value: Any, depth: int | None = None, *, only_path: bool = False, unlisted: frozenset[bytes] = frozenset()
+    path: bytes,
+    value: Any,
+    depth: int | None = None,
+    *,
+    only_path: bool = False,
+    unlisted: frozenset[bytes] = frozenset(),
 ) -> dict[str, Any]:
     """The node at ``path`` as fs/tree must show it."""
     name = path.rpartition(b"/")[2]
-    row = DIRECTORY if isinstance(value, dict) else value
+    row: tuple[Any, ...] = DIRECTORY if isinstance(value, dict) else value
     mode, size, mtime, ctime, ino, uid, gid, nlink = row[:8]
     node: dict[str, Any] = {"name": readable(name), "content_type": TYPES[mode >> 12], "path": readable(path or b"/")}
     if not is_text(name):
@@ -141,9 +146,19 @@ def sorted_node(node: dict[str, Any]) -> dict[str, Any]:
     return node
 
 
-EXTRAS = (
-    "view generation as_of age state complete sources known rollup job_id job_pending".split()
-)  # what only the first node of an answer has
+EXTRAS = [
+    "view",
+    "generation",
+    "as_of",
+    "age",
+    "state",
+    "complete",
+    "sources",
+    "known",
+    "rollup",
+    "job_id",
+    "job_pending",
+]  # what only the first node of an answer has
 
 
 def without_extras(node: dict[str, Any]) -> dict[str, Any]:
@@ -162,5 +177,7 @@ def every_name() -> Tree:
     odd += [b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\xaf", "é".encode() + b"\xe9"]
     odd = sorted(set(odd))
     files: Tree = {name: file_row(size=n) for n, name in enumerate(odd)}
-    below: Tree = {name: {b"f": file_row(), name: file_row(3), b"sub": {b"\xfe": link_row(b"to\xff" + name)}} for name in odd}
+    below: Tree = {
+        name: {b"f": file_row(), name: file_row(3), b"sub": {b"\xfe": link_row(b"to\xff" + name)}} for name in odd
+    }
     return {b"files": files, b"below": below, b"empty": {}, b"link": link_row(b'a "target"\n')}

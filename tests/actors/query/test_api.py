@@ -41,7 +41,9 @@ class Site:
 
     def __init__(self, path: str, limits: BodyLimits | None = None) -> None:
         self.counters: dict[str, int] = {}
-        self.stores = Stores({"main": path, "other": path + "-none"}, "main", 60.0, self.counters, logging.getLogger("t"))
+        self.stores = Stores(
+            {"main": path, "other": path + "-none"}, "main", 60.0, self.counters, logging.getLogger("t")
+        )
         self.api = Api(self.stores, limits or BodyLimits(), 1000, 100)
 
     def ask(self, target: str, match: str = "") -> tuple[Answer, Any]:

@@ -51,7 +51,7 @@ async def test_the_snapshot_ends_however_slow_the_reader_is(store: ViewStore, tm
         nursery.start_soon(body.write, slow)
         await blocked.wait()
         with trio.fail_after(20):
-            while not body.copied:
+            while not body.copied:  # noqa: ASYNC110 - polls from outside
                 await trio.sleep(0.001)
         store.close()  # the environment is closed with it: nothing of the store is needed any more
         assert len(pieces) == 1

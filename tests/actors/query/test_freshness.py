@@ -13,7 +13,16 @@ NOW = 100_000_000_000
 def source(state: str, age: float | None = 0.5, *, complete: bool = True) -> SourceStatus:
     arrived = 0 if age is None else NOW - int(age * 1e9)
     return SourceStatus(
-        0, "a", "s", "/", 1, state=state, as_of_ns=5_000_000_000, complete=complete, reasons=("why",), arrived_ns=arrived
+        0,
+        "a",
+        "s",
+        "/",
+        1,
+        state=state,
+        as_of_ns=5_000_000_000,
+        complete=complete,
+        reasons=("why",),
+        arrived_ns=arrived,
     )
 
 

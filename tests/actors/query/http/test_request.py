@@ -13,7 +13,8 @@ from actors.query.http.request import Fault, Request, RequestLimits, RequestPars
 THREE = (
     b"GET /a?x=1 HTTP/1.1\r\nHost: h\r\nAccept-Encoding: br\r\nAccept-Encoding: gzip\r\n\r\n"
     b'HEAD /b HTTP/1.1\r\nhost: h\r\nContent-Length: 5\r\nIf-None-Match: W/"1"\r\n\r\nGET /'
-    b"OPTIONS * HTTP/1.1\r\nHOST: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n"
+    b"OPTIONS * HTTP/1.1\r\nHOST: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    b"3\r\nabc\r\n0\r\nX: y\r\n\r\n"
 )
 REQUESTS = [
     Request(b"GET", b"/a?x=1", True, False, b"br,gzip"),
