@@ -26,6 +26,8 @@ SECTIONS = {
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",
     "[limits.watcher]": "actors.watcher.core:WatcherLimits",
     "[limits.scanner]": "actors.scanner.worker:ScannerLimits",
+    "[limits.syncer]": "actors.syncer.__main__:SyncerLimits",
+    "[limits.view]": "actors.view.config:ViewLimits",
     "[limits.query]": "actors.query.config:QueryLimits",
 }
 

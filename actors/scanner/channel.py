@@ -7,6 +7,7 @@ either side means that the other process is gone. See unix(7).
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -62,6 +63,9 @@ class WatcherChannel:
             return int(self.inotify.add_watch(f"/proc/self/fd/{fd}", self.mask))
         except OSError as error:
             return -(error.errno or 1)
+        except ValueError:
+            # Closed meanwhile by another thread, for its watcher is gone: nobody waits for this watch.
+            return -errno.EBADF
 
     def close(self) -> None:
         """Give both descriptors back."""

@@ -146,12 +146,11 @@ class Looker:
                 gone.append(name)
                 rows.append((name,))
                 continue
-            row = self._row_at(fd, name, status)
-            if row is None:
-                gone.append(name)
-                rows.append((name,))
+            try:
+                rows.append(_row_at(fd, name, status))
+            except OSError:
+                unreadable.append(name)
                 continue
-            rows.append(row)
             if is_dir:
                 dirs.append((name, status.st_dev, status.st_ino))
                 if self._crosses(prefix + name, own.st_dev, status.st_dev):
@@ -244,10 +243,11 @@ class Looker:
                     )
                 )
                 continue
-            row = self._row_at(fd, name, status)
-            if row is None:
+            try:
+                rows.append(_row_at(fd, name, status))
+            except OSError:
+                unreadable.append(name)
                 continue
-            rows.append(row)
             if s_isdir(mode):
                 dirs.append((name, status.st_dev, status.st_ino))
                 if self._crosses(prefix + name, own.st_dev, status.st_dev):
@@ -276,15 +276,19 @@ class Looker:
             rows,
         )
 
-    def _row_at(self, fd: int, name: bytes, status: os.stat_result) -> Row | None:
-        """A row of any kind of entry; None when a symlink was replaced or removed under our hands."""
-        row = _row(name, status)
-        if stat.S_ISLNK(status.st_mode):
-            try:
-                return (*row, os.readlink(name, dir_fd=fd))
-            except OSError:
-                return None
-        return row
+
+def _row_at(fd: int, name: bytes, status: os.stat_result) -> Row:
+    """
+    A row of any kind of entry.
+
+    Raises:
+        OSError: the target of a symlink can't be read: it was replaced or removed since its lstat, so an event of it
+            is on its way; or the storage failed. Neither says that the name is gone.
+    """
+    row = _row(name, status)
+    if stat.S_ISLNK(status.st_mode):
+        return (*row, os.readlink(name, dir_fd=fd))
+    return row
 
 
 def _row(name: bytes, status: os.stat_result) -> Row:

@@ -11,6 +11,7 @@ import os
 import re
 import select
 
+_TABLE = "/proc/self/mountinfo"
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -20,7 +21,7 @@ def _plain(field: bytes) -> bytes:
 
 class Mounts:
     """
-    The mount points below (and at) one directory.
+    The mount points below (and at) one directory; nothing is known before the first :meth:`refresh`.
 
     Args:
         root: absolute path; symbolic links in it are resolved at each reading.
@@ -28,39 +29,39 @@ class Mounts:
 
     def __init__(self, root: bytes) -> None:
         self._root = root
-        self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLPRI)
         self._below: frozenset[bytes] = frozenset()
         self._root_is_mount = False
         self._fstype = ""
-        self._read()
+        self._known = False
 
     def _read(self) -> None:
         root = os.path.realpath(self._root)
         prefix = root.rstrip(b"/") + b"/"
         below: set[bytes] = set()
         best = b""
-        self._root_is_mount = False
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        chunks = []
-        while chunk := os.read(self._fd, 1 << 16):
-            chunks.append(chunk)
-        for line in b"".join(chunks).splitlines():
+        root_is_mount, fstype = False, ""
+        # Not through the descriptor that is polled: its position would be shared by all threads.
+        with open(_TABLE, "rb") as table:
+            lines = table.read().splitlines()
+        for line in lines:
             before, _, after = line.partition(b" - ")
             point = _plain(before.split()[4])
             if point.startswith(prefix) and point != root:
                 below.add(point[len(prefix) :])
             if point == root:
-                self._root_is_mount = True
+                root_is_mount = True
             if (prefix.startswith(point.rstrip(b"/") + b"/") or point == root) and len(point) >= len(best):
                 best = point
-                self._fstype = after.split()[0].decode("ascii", "replace")
-        self._below = frozenset(below)
+                fstype = after.split()[0].decode("ascii", "replace")
+        self._below, self._root_is_mount, self._fstype = frozenset(below), root_is_mount, fstype
+        self._known = True
 
     def refresh(self) -> None:
-        """Read the table again if it has changed since the last call (two system calls otherwise)."""
-        if self._poll.poll(0):
+        """Read the table if it has changed since the last call, or never was read. Blocks while the root's path does."""
+        if self._poll.poll(0) or not self._known:
             self._read()
 
     @property

@@ -53,7 +53,7 @@ class Host(Protocol):
 
 
 class Replaced(Exception):  # noqa: N818 - a turn of events, not an error
-    """Raised in a thread that finds that another one has taken over."""
+    """Raised in a thread that finds that another one has taken over, or that it shall end."""
 
 
 class Worker:
@@ -86,8 +86,10 @@ class Worker:
         self._turn = 0  # number of the thread that owns the sockets
         self._place = Place()
         self._work: Work | None = None
+        self._outer: Work | None = None  # a long listing, interrupted for ``_work``
         self._parts: list[Part] = []
         self._sending = False
+        self._failure: Exception | None = None
         self._channel: WatcherChannel | None = None
         self._stuck: dict[int, Unstuck] = {}
         self._notes: deque[Unstuck] = deque()
@@ -105,16 +107,33 @@ class Worker:
         self._take_over([])
 
     def stop(self, seconds: float) -> bool:
-        """End after the entry in hand; False when the storage holds the thread for longer than ``seconds``."""
+        """
+        End after the task in hand, or give up a thread that the storage holds for longer than ``seconds``.
+
+        Returns:
+            Whether the sockets are free to be closed; false only when the watcher takes nothing for so long.
+        """
         self._stopping = True
         os.eventfd_write(self._wake, 1)
         if self._thread is not None:
             self._thread.join(seconds)
-            return not self._thread.is_alive()
-        return True
+        with self._lock:
+            if self._sending:
+                return False
+            self._turn += 1
+            if self._channel is not None:
+                self._channel.close()
+            return True
 
     def check(self, now: float) -> None:
-        """To be called several times within ``stuck_seconds``: replace a thread that hangs."""
+        """
+        To be called several times within ``stuck_seconds``: replace a thread that hangs.
+
+        Raises:
+            Exception: whatever ended a looking thread.
+        """
+        if self._failure is not None:
+            raise self._failure
         with self._lock:
             host, place, work = self._host, self._place, self._work
             host.outstanding = work is not None
@@ -130,14 +149,18 @@ class Worker:
                 return
             self._stuck[self._turn] = Unstuck(slot=self._slot, epoch=work.epoch, dir=place.dir, name=place.name)
             host.counters["stuck"] = host.counters.get("stuck", 0) + 1
-            first = self._message(work, self._parts, last=False)
             stuck = Stuck(slot=self._slot, epoch=work.epoch, number=work.number, dir=place.dir, name=place.name)
-            self._work, self._parts = None, []
-            self._take_over([first, [encode(stuck)]])
+            first = [self._message(work, list(self._parts), last=False), [encode(stuck)]]
+            if self._outer is not None:
+                # It was interrupted by the one that hangs: what is left of it is handed out again.
+                first.append(self._message(self._outer, [], last=True))
+            self._work, self._outer, self._parts = None, None, []
+            self._take_over(first)
 
     def _take_over(self, first: list[list[bytes]]) -> None:
         self._turn += 1
         self._place = Place()
+        self._seen = (-1, 0.0)
         self._thread = threading.Thread(
             target=self._run, args=(self._turn, self._place, first), name=f"looker-{self._turn}", daemon=True
         )
@@ -157,6 +180,8 @@ class Worker:
             if note is not None:
                 self._notes.append(note)
                 os.eventfd_write(self._wake, 1)
+        except Exception as error:
+            self._failure = error  # for the main thread, which ends the process by it
 
     def _round(self, turn: int, place: Place) -> None:
         """Wait for work, do one message of it."""
@@ -168,10 +193,11 @@ class Worker:
                 # No watcher yet: it is started by the same hands as we are.
                 self._wait(None, 100)
                 return
-        if self._names or self._lists:
-            self._receive(channel)
-        elif not self._wait(channel, -1) or not self._receive(channel):
+        if not self._names and not self._lists and not self._wait(channel, -1):
+            # A watcher that ends our connection may do it again: it is asked not more often than this.
+            self._wait(None, 20)
             return
+        self._receive(turn, channel)
         while self._notes:
             self._send(turn, [encode(self._notes.popleft())])
         work = self._names.popleft() if self._names else self._lists.popleft() if self._lists else None
@@ -197,21 +223,24 @@ class Worker:
             return False
         return True
 
-    def _receive(self, channel: WatcherChannel) -> bool:
+    def _receive(self, turn: int, channel: WatcherChannel) -> None:
         """Take all work that has arrived; names before listings."""
-        while True:
-            try:
-                frames = self._work_socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return True
-            try:
-                work = decode(frames[0], Work, limits=DATA_LIMITS)
-            except ProtocolError:
-                self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
-                continue
-            if work.epoch == channel.epoch:
-                queue = self._lists if any(task.names is None for task in work.tasks) else self._names
-                queue.append(work)
+        with self._lock:
+            if self._turn != turn:
+                raise Replaced
+            while True:
+                try:
+                    frames = self._work_socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    return
+                try:
+                    work = decode(frames[0], Work, limits=DATA_LIMITS)
+                except ProtocolError:
+                    self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
+                    continue
+                if work.epoch == channel.epoch:
+                    queue = self._lists if any(task.names is None for task in work.tasks) else self._names
+                    queue.append(work)
 
     def _do(self, turn: int, place: Place, channel: WatcherChannel, work: Work, *, inner: bool = False) -> None:
         looker = self._make_looker(channel.add_watch, place)
@@ -219,6 +248,8 @@ class Worker:
         self._begin(turn, work, parts)
         rows = 0
         for task in work.tasks:
+            if self._turn != turn or self._stopping:
+                raise Replaced
             for part in looker.look(task):
                 parts.append(part)
                 rows += len(part[1])
@@ -239,10 +270,13 @@ class Worker:
 
     def _interleave(self, turn: int, place: Place, channel: WatcherChannel) -> None:
         """Between the parts of a long listing: names that had events do not wait for its end."""
-        self._receive(channel)
+        self._receive(turn, channel)
         at = place.dir, place.name
+        outer = self._work
         while self._names:
+            self._outer = outer
             self._do(turn, place, channel, self._names.popleft(), inner=True)
+        self._outer = None
         place.dir, place.name = at
 
     def _begin(self, turn: int, work: Work, parts: list[Part]) -> None:

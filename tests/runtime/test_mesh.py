@@ -224,6 +224,28 @@ async def test_a_woken_and_cancelled_waiter_loses_no_message(context: ZmqContext
             assert sorted(got) == [[b"0"], [b"1"], [b"2"]]
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_who_swallows_an_edge_wakes_the_one_it_was_for(context: ZmqContext, waits: bool) -> None:
+    """
+    1. A sender waits for room. 2. The peer makes room: there is an edge. 3. Before trio sees it, another task tries to
+    receive, finds nothing, and in doing so takes the edge. 4. The sender must be woken all the same.
+    """
+    with pair(context, zmq.DEALER, zmq.DEALER, hwm=2) as (peer, dealer), trio.fail_after(PATIENCE):
+        filled = fill(dealer, [])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(dealer.send, [b"last"])
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            received = [peer.receive_nowait() for _ in range(filled)]
+            if waits:
+                with trio.move_on_after(0.05):
+                    await dealer.receive()
+            else:
+                with pytest.raises(trio.WouldBlock):
+                    dealer.receive_nowait()
+        assert len(received) == filled
+        assert await peer.receive() == [b"last"]
+
+
 # -- torture ---------------------------------------------------------------------------------------------------------
 
 #: Echoes what it gets, by several tasks that share its sockets; told kind, endpoint and high-water mark.

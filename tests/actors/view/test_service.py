@@ -1,0 +1,220 @@
+"""A view in this process, with real sockets, keys and stores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+import trio
+
+from actors.view.service import build
+from fustor.runtime.actor import Host
+from fustor.runtime.config import ConfigFaults
+from fustor.treestore.check import check
+from fustor.treestore.environment import boottime_ns
+from fustor.treestore.format import child_key, head_key, unpack_id
+from fustor.treestore.reader import Reader
+from fustor.treestore.writer import Writer
+from protocols.data import Listing, Names, Root, Watermark
+from protocols.errors import ConfigError
+from tests.actors.view.agent import Agent, Keys, agents
+from tests.treestore.scenario import SOURCE, directory_row, file_row
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path / "keys")
+
+
+@asynccontextmanager
+async def running(config: dict[str, Any]) -> AsyncIterator[Host]:
+    """The view of ``config``, until it is left; stopped as SIGTERM does."""
+    host = Host("view.main", {}, logging.getLogger("view.main"), lambda: None)
+    host.stop_requested = trio.Event()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(build(config), host)
+            while host.state != "running":  # noqa: ASYNC110 - the host has no event for it
+                await trio.sleep(0.01)
+            yield host
+            host.stop_requested.set()
+
+
+async def until_true(condition: Any) -> None:
+    with trio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - another task makes it true
+            await trio.sleep(0.01)
+
+
+def names_in(store: Path) -> set[bytes]:
+    """Names at the top of a store that nobody has open."""
+    writer = Writer(str(store), [SOURCE], map_size=1 << 28)
+    try:
+        with writer.reader().snapshot() as snapshot:
+            files = {name for name in (b"f%d" % i for i in range(1, 500)) if snapshot.row(1, name)}
+            return files | {name for name, _ in snapshot.children(1)}
+    finally:
+        writer.close()
+
+
+def begin(agent: Agent, epoch: int = 1, files: int = 3) -> None:
+    agent.epoch(epoch)
+    agent.say(Root(1))
+    agent.say(Listing(1, b"", None, (), ()), rows=([file_row(b"f%d" % i) for i in range(1, files + 1)],))
+
+
+async def test_items_become_the_tree_and_are_acknowledged(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s")
+    with agents(config, keys) as make:
+        async with running(config) as host:
+            agent = make()
+            begin(agent)
+            before = boottime_ns()
+            agent.say(Watermark(123, "live", True, ("why",), {"directories": 1}))
+            ack = await agent.delivered()
+            assert ack.store == host.facts["store"]
+            assert host.counters["items"] == 3
+            assert host.counters["rows"] == 3
+            # Said again and again, for PUB loses.
+            assert await agent.hear() == ack
+            assert await agent.hear() == ack
+    assert check(str(tmp_path / "s")) == []
+    reader = Reader(str(tmp_path / "s"))
+    with reader.snapshot() as snapshot:
+        (status,) = snapshot.status().sources
+        assert snapshot.row(1, b"f3") is not None
+    reader.close()
+    assert (status.state, status.as_of_ns, status.complete, status.reasons) == ("live", 123, True, ("why",))
+    assert before < status.arrived_ns < boottime_ns()
+
+
+async def test_nothing_is_live_after_a_restart_of_the_host_until_a_watermark_comes(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s")
+    with agents(config, keys) as make:
+        async with running(config):
+            agent = make()
+            begin(agent)
+            agent.say(Watermark(123, "live", True))
+            await agent.delivered()
+        env = lmdb.open(str(tmp_path / "s"), max_dbs=10)
+        meta = env.open_db(b"meta")
+        with env.begin(write=True, db=meta) as txn:
+            txn.put(b"boot", b"another")
+            txn.put(b"source.0", txn.get(b"source.0", b"").replace(_boot(), b"another".ljust(36)))
+        env.close()
+        async with running(config):
+            pass
+    reader = Reader(str(tmp_path / "s"))
+    with reader.snapshot() as snapshot:
+        assert snapshot.status().sources[0].arrived_ns == 0
+    reader.close()
+
+
+def _boot() -> bytes:
+    return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
+
+
+async def test_a_later_epoch_takes_over(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s")
+    with agents(config, keys) as make:
+        async with running(config):
+            agent = make()
+            begin(agent, 1)
+            await agent.delivered()
+            begin(agent, 2, files=1)
+            assert (await agent.delivered()).epoch == 2
+    assert names_in(tmp_path / "s") == {b"f1"}
+
+
+async def test_only_agents_may_connect_and_only_as_themselves(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s")
+    with agents(config, keys) as make:
+        async with running(config) as host:
+            impostor, operator = make("other"), make("person", role="operator")
+            begin(impostor)
+            await impostor.send(agent="agent")
+            begin(operator)
+            with trio.move_on_after(0.5):
+                await operator.send(agent="agent")
+            await until_true(lambda: host.counters["refused"] == 1)
+            agent = make()
+            begin(agent, files=1)
+            await agent.delivered()
+            assert host.counters["refused"] == 1
+            assert host.counters["items"] == 2
+    assert names_in(tmp_path / "s") == {b"f1"}
+
+
+async def test_two_sources_side_by_side(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(
+        tmp_path / "s",
+        {"index": 0, "agent": "a", "source": "x", "mount": "/one"},
+        {"index": 1, "agent": "b", "source": "y", "mount": "/two"},
+    )
+    with agents(config, keys) as make:
+        async with running(config):
+            first, second = make("a", "x"), make("b", "y")
+            begin(first, epoch=7)
+            begin(second, epoch=3, files=1)
+            assert (await first.delivered()).epoch == 7
+            assert (await second.delivered()).epoch == 3
+    assert check(str(tmp_path / "s")) == []
+
+
+async def test_a_full_store_is_declared_and_the_view_goes_on(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s", map_bytes=1 << 20, retry_seconds=0.05)
+    with agents(config, keys) as make:
+        async with running(config) as host:
+            agent = make()
+            begin(agent)
+            await agent.delivered()
+            for at in range(40):
+                agent.say(Names(1, ()), rows=([file_row(b"big%d-%d" % (at, i), at * i) for i in range(1000)],))
+            await agent.until(lambda _: "error" in host.facts)
+            assert "no room" in host.facts["error"]
+            stuck = await agent.hear()
+            assert stuck.applied < agent.number
+            begin(agent, 2)
+            await agent.delivered()
+            assert "error" not in host.facts
+            assert host.counters["failures"] >= 1
+    assert check(str(tmp_path / "s")) == []
+
+
+async def test_a_damaged_store_is_set_aside_and_begun_anew(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s")
+    with agents(config, keys) as make:
+        async with running(config):
+            agent = make()
+            begin(agent)
+            agent.say(Names(1, (), (2,)), rows=([directory_row(b"d")],))
+            await agent.delivered()
+        env = lmdb.open(str(tmp_path / "s"), max_dbs=10)
+        with env.begin(write=True, db=env.open_db(b"tree")) as txn:
+            txn.put(head_key(unpack_id(txn.get(child_key(1, b"d"), b""))), b"broken")
+        env.close()
+        async with running(config) as host:
+            store = host.facts["store"]
+            agent.say(Names(2, ()), rows=([file_row(b"f1")],))
+            ack = await agent.until(lambda ack: ack.store != store)
+            assert (ack.epoch, ack.applied) == (0, 0)
+            assert "replaced" in host.facts
+            assert agent.window.behind
+            begin(agent, 2)
+            await agent.delivered()
+    assert check(str(tmp_path / "s")) == []
+    assert names_in(tmp_path / "s") == {b"f1", b"f2", b"f3"}
+    assert (tmp_path / "s.aside" / "data.mdb").exists()
+
+
+def test_a_bad_configuration_is_refused(tmp_path: Path, keys: Keys) -> None:
+    with pytest.raises(ConfigFaults):
+        build({})
+    (tmp_path / "keys" / "fusion.key").chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        build(keys.config(tmp_path / "s"))

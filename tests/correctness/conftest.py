@@ -1,0 +1,28 @@
+"""One Fustor per test module, on a directory of its own; tests work in folders below it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.cluster import Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    root = folder / "root"
+    root.mkdir()
+    made = Cluster(root, folder / "state")
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def place(cluster: Cluster, request: pytest.FixtureRequest) -> Path:
+    """A new folder below the root."""
+    folder = cluster.root / request.node.name[:60]
+    folder.mkdir()
+    return folder

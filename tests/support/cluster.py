@@ -1,0 +1,281 @@
+"""
+A whole Fustor for a test: ``fustor up --detach`` on a directory, everything as shipped, in a state folder of its own.
+
+Real processes, real sockets. Waiting is always for a condition, with a deadline that fails the test.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+
+from tests.support.oracle import Difference, Entry, compare, walk
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+#: How long anything may take before a test gives up on it. Not an expectation.
+PATIENCE = 60.0
+
+
+def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """
+    The first true value of ``condition``.
+
+    Raises:
+        AssertionError: it did not become true; names ``what``.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {patience:g} s for: {what}"
+        time.sleep(0.02)
+
+
+@attrs.frozen
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+class Cluster:
+    """
+    One Fusion and one agent for ``root``.
+
+    Args:
+        root: the directory.
+        state: state folder; made if it is not there.
+        agent: text that is put behind the ``[[sources]]`` table of agent.toml (patterns, audit periods).
+        fusion: text appended to fusion.toml.
+        limits: text appended to agent.toml.
+    """
+
+    def __init__(self, root: Path, state: Path, *, source: str = "", limits: str = "", fusion: str = "") -> None:
+        self.root = root
+        self.state = state
+        if source or limits or fusion:
+            self._prepare(source, limits, fusion)
+        self.up()
+
+    def command(
+        self, *arguments: str, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``fustor ARGUMENTS``."""
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "fustor.admin", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 2,
+            env={**os.environ, "FUSTOR_STATE": str(self.state), **(env or {})},
+        )
+        assert not check or done.returncode == 0, (
+            f"fustor {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+        )
+        return done
+
+    def _prepare(self, source: str, limits: str, fusion: str) -> None:
+        """Write the files as ``up`` does, then add to them."""
+        from fustor.admin.prepare import make_folder, prepare
+        from fustor.admin.state import State
+
+        state = State(self.state)
+        make_folder(state)
+        prepare(state, str(self.root), "")
+        agent = self.state / "agent.toml"
+        text = agent.read_text()
+        for line in source.strip().splitlines():
+            key = line.split("=")[0].strip()
+            text = "\n".join(kept for kept in text.splitlines() if kept.split("=")[0].strip() != key) + "\n"
+        agent.write_text(text.rstrip("\n") + "\n" + source.strip() + "\n\n" + limits.strip() + "\n")
+        if fusion:
+            file = self.state / "fusion.toml"
+            file.write_text(file.read_text().rstrip("\n") + "\n\n" + fusion.strip() + "\n")
+
+    def up(self) -> None:
+        """Start, until the first answer."""
+        self.command("up", str(self.root), "--state", str(self.state), "--detach")
+        config = tomllib.loads((self.state / "fusion.toml").read_text())
+        host, _, port = str(config["fusion"]["http"]).rpartition(":")
+        self.address = (host, int(port))
+
+    def down(self) -> None:
+        """Stop, and see that nothing is left."""
+        self.command("down", "--state", str(self.state))
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def get(self, target: str, headers: dict[str, str] | None = None, method: str = "GET") -> Answer:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection(*self.address, timeout=PATIENCE)
+        try:
+            connection.request(method, target, headers=headers or {})
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def tree(self, path: bytes = b"/", **parameters: str | int) -> dict[str, Any]:
+        """The answer of fs/tree for ``path``; anything but 200 fails."""
+        extra = "".join(f"&{key}={value}" for key, value in parameters.items())
+        answer = self.get(f"/fs/tree?path={quote(path)}{extra}")
+        assert answer.status == 200, (answer.status, answer.body[:200])
+        found: dict[str, Any] = answer.json
+        return found
+
+    def entries(self) -> dict[bytes, Entry]:
+        """The whole tree in the form of the oracle."""
+        found: dict[bytes, Entry] = {}
+        stack = [self.tree()]
+        while stack:
+            node = stack.pop()
+            path = raw_path(node).strip(b"/")
+            if "mode" in node:
+                target = node.get("target", "").encode("utf-8", "surrogateescape")
+                if "target_b64" in node:
+                    target = base64.urlsafe_b64decode(node["target_b64"])
+                directory = node["content_type"] == "directory"
+                found[path] = Entry(
+                    node["content_type"],
+                    0 if directory else node["size"],
+                    node["mtime_ns"],
+                    node["ino"],
+                    node["mode"],
+                    node["nlink"],
+                    target,
+                )
+            stack += node.get("children", ())
+        return found
+
+    def difference(self) -> Difference:
+        """What fs/tree says against the disk."""
+        return compare(walk(os.fsencode(self.root)), self.entries())
+
+    def settled(self, patience: float = PATIENCE) -> dict[str, Any]:
+        """Wait until the tree claims to contain everything done before this call; returns the root node."""
+        now = time.time()
+
+        def claims() -> dict[str, Any] | None:
+            node = self.tree(max_depth=0)
+            return node if node["state"] == "live" and node["complete"] and node["as_of"] >= now else None
+
+        node: dict[str, Any] = until(claims, "a live and complete tree\n" + self.logs(), patience)
+        return node
+
+    def assert_right(self) -> None:
+        """Once it claims to be up to date, nothing is missing, extra or wrong: without a second chance."""
+        self.settled()
+        difference = self.difference()
+        assert not difference, str(difference)
+
+    def becomes_right(self, patience: float = PATIENCE) -> None:
+        """For changes that make no events: right in the end."""
+        until(lambda: not self.difference(), "no difference", patience)
+
+    # -- processes ----------------------------------------------------------------------------------------------------
+
+    def payloads(self) -> dict[str, dict[str, Any]]:
+        """The guardians' tables: payload name → entry."""
+        found = {}
+        for side in ("fusion", "agent"):
+            table = json.loads((self.state / side / "run" / "table.json").read_text())
+            for entry in table["slots"]:
+                found[entry["name"]] = entry
+        return found
+
+    def pid(self, name: str) -> int:
+        """Process id of a running payload."""
+        return int(until(lambda: self._pid(name), f"{name} to run"))
+
+    def _pid(self, name: str) -> int:
+        entry = self.payloads().get(name)
+        return 0 if entry is None or entry.get("exit") is not None else int(entry["pid"])
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Send a signal to a payload; returns its pid."""
+        pid = self.pid(name)
+        os.kill(pid, number)
+        return pid
+
+    def status(self) -> dict[str, Any]:
+        """``fustor status --json``."""
+        found: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
+        return found
+
+    def logs(self) -> str:
+        """The last lines of every log, for messages of failed tests."""
+        lines = []
+        for log in sorted(self.state.glob("*/log/*.log")):
+            lines += [f"== {log.parent.parent.name}/{log.name}", *log.read_text(errors="replace").splitlines()[-5:]]
+        return "\n".join(lines)
+
+
+def raw_path(node: dict[str, Any]) -> bytes:
+    """The path of a node as bytes."""
+    if "path_b64" in node:
+        return base64.urlsafe_b64decode(node["path_b64"])
+    return str(node["path"]).encode()
+
+
+class Poller:
+    """
+    Asks for a path twenty times a second while a test does something, as a context manager.
+
+    At the end: every answer was a 200 with valid JSON, and generations never went back.
+    """
+
+    def __init__(self, cluster: Cluster, path: bytes = b"/") -> None:
+        self._cluster = cluster
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.answers: list[dict[str, Any]] = []
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Poller:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert not self.failures, self.failures[:5]
+        assert self.answers, "no answer at all"
+        generations = [answer["generation"] for answer in self.answers]
+        assert generations == sorted(generations), "a generation went back"
+
+    def states(self) -> Iterator[str]:
+        """The state of each answer."""
+        return (answer["state"] for answer in self.answers)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            try:
+                answer = self._cluster.get(f"/fs/tree?path={quote(self._path)}&max_depth=1")
+                if answer.status != 200:
+                    self.failures.append(f"{answer.status}: {answer.body[:100]!r}")
+                else:
+                    self.answers.append(answer.json)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
