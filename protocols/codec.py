@@ -45,7 +45,8 @@ class Limits:
         size: bytes of the whole message.
         items: elements of any one array or map.
         text: bytes of any one string or binary.
-        depth: nesting of arrays and maps.
+        depth: nesting of arrays and maps; 0: whatever msgpack itself bears (a few hundred), for data whose shape is
+            checked field by field anyway.
     """
 
     size: int = 1 << 20
@@ -57,7 +58,7 @@ class Limits:
 #: Control messages: small, from peers that are not trusted yet.
 CONTROL_LIMITS = Limits()
 #: Data messages: from authenticated peers and from our own processes.
-DATA_LIMITS = Limits(size=64 << 20, items=4 << 20, text=32 << 20)
+DATA_LIMITS = Limits(size=64 << 20, items=4 << 20, text=32 << 20, depth=0)
 
 
 def _depth_of(value: object, left: int) -> None:
@@ -99,7 +100,8 @@ def unpack(data: bytes | memoryview, limits: Limits = CONTROL_LIMITS) -> Any:
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise DecodeError(f"not msgpack within the limits: {error}") from None
-    _depth_of(value, limits.depth)
+    if limits.depth:
+        _depth_of(value, limits.depth)
     return value
 
 

@@ -10,9 +10,9 @@ A *row* is a tuple, never a class, for there are millions of them::
 Rows travel in a frame of their own beside the message: a msgpack array with one array of rows per ``ok`` result, or per
 ``Listing`` (with errno 0) and ``Names`` operation, in order. Only the view decodes it; watcher and syncer pass it on.
 
-The attributes of a directory have two sources: its row in its parent's listing, and its *own* row, taken when it is itself
-looked at. The own row wins for as long as the directory can be looked at (its last Listing had errno 0): the two are read at
-different moments by different scanners, and only own rows come in an order that means something.
+The attributes of a directory have two sources: its row in its parent's listing, and its *own* row, taken when it is
+itself looked at. The own row wins for as long as the directory can be looked at (its last Listing had errno 0): the
+two are read at different moments by different scanners, and only own rows come in an order that means something.
 
 What moves where::
 
@@ -193,7 +193,8 @@ class Listing:
 
 @record
 class Names:
-    """Operation: single names of ``dir`` are as the rows say; a row of a name alone: gone. ids, ignore, dir 0 as above."""
+    """Operation: single names of ``dir`` are as the rows say; a row of a name alone: gone. ids, ignore, dir 0 as
+    above."""
 
     dir: int
     own: tuple[Any, ...]

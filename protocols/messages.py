@@ -114,7 +114,8 @@ class Heartbeat:
 
 @message("heartbeat-reply")
 class HeartbeatReply:
-    """Attributes: outcome: ``ok``, ``login`` (log in again) or ``superseded``; seq: of the heartbeat; rest as LoginReply."""
+    """Attributes: outcome: ``ok``, ``login`` (log in again) or ``superseded``; seq: of the heartbeat; rest as
+    LoginReply."""
 
     outcome: str
     seq: int

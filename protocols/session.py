@@ -50,8 +50,13 @@ from protocols.restart import Backoff, BackoffPolicy, positive
 
 #: A peer that was not heard for this many intervals is lost.
 MISSED_INTERVALS = 3
-#: Bounds within which an agent believes a dictated interval, in milliseconds.
+#: Bounds of the interval between heartbeats, in milliseconds; dictated and believed.
 SHORTEST_HEARTBEAT_MS, LONGEST_HEARTBEAT_MS = 50, 600_000
+
+
+def _bounded(milliseconds: int) -> int:
+    return min(max(milliseconds, SHORTEST_HEARTBEAT_MS), LONGEST_HEARTBEAT_MS)
+
 
 # -- effects of the agent's side ------------------------------------------------------------------------------------
 
@@ -228,7 +233,7 @@ class AgentSession:
             self._heard_at = self._online_since = now
             self._pending.clear()
             self._dictate(message.heartbeat_ms)
-            # The first heartbeat at once: it brings the status of the payloads. The others at an offset of our own.
+            # The first heartbeat at once: it brings the status of the payloads.
             self.wake_at = now
             self.endpoints = message.endpoints
             return [Accepted(message.endpoints)]
@@ -296,8 +301,8 @@ class AgentSession:
         ]
 
     def _dictate(self, milliseconds: int) -> None:
-        """Follow the dictated interval, within reason, without letting the whole fleet beat in step."""
-        self._interval = min(max(milliseconds, SHORTEST_HEARTBEAT_MS), LONGEST_HEARTBEAT_MS) / 1000
+        """Follow the dictated interval, within reason."""
+        self._interval = _bounded(milliseconds) / 1000
 
 
 #: What a wake-up means in each state.
@@ -423,7 +428,7 @@ class FusionSession:
     def heartbeat_ms(self) -> int:
         """The interval to dictate now."""
         online = sum(link.state is LinkState.ONLINE for link in self.links.values())
-        return math.ceil(1000 * max(self.heartbeat_seconds, online / self.heartbeats_per_second))
+        return _bounded(math.ceil(1000 * max(self.heartbeat_seconds, online / self.heartbeats_per_second)))
 
     @property
     def wake_at(self) -> float | None:

@@ -79,7 +79,17 @@ def make_face(view: str, stored: Status | None, now_ns: int, lease_seconds: floa
             "state": status.state,
             "complete": status.complete,
             "sources": [
-                attrs.asdict(source) | {"age": None if source.age is None else round(source.age, 3)}
+                {
+                    "name": source.name,
+                    "agent": source.agent,
+                    "mount": source.mount,
+                    "state": source.state,
+                    "as_of": source.as_of,
+                    "age": None if source.age is None else round(source.age, 3),
+                    "complete": source.complete,
+                    "reasons": source.reasons,
+                    "counts": source.counts,
+                }
                 for source in status.sources
             ],
         }

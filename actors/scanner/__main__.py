@@ -16,9 +16,9 @@ from actors.scanner.mounts import Mounts
 from actors.scanner.patterns import compile_patterns
 from actors.scanner.worker import ScannerLimits, Worker
 from fustor.runtime.actor import Host, run_blocking_actor
-from fustor.runtime.config import structure
+from fustor.runtime.config import between, structure
 from fustor.runtime.sockets import open_socket
-from fustor.runtime.source import SourceConfig
+from fustor.runtime.source import MAX_SCANNERS, SourceConfig
 from protocols.codec import DATA_LIMITS
 
 
@@ -27,7 +27,7 @@ class ScannerConfig:
     """What a scanner is told: its source, its number among the source's scanners, its limits."""
 
     source: SourceConfig
-    slot: int = attrs.field(validator=attrs.validators.ge(0))
+    slot: int = attrs.field(validator=between(0, MAX_SCANNERS - 1))
     limits: ScannerLimits = attrs.Factory(ScannerLimits)
 
 
@@ -43,7 +43,8 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
     root = os.fsencode(told.source.root)
 
     def run(host: Host) -> None:
-        host.counters.update(entries=0, works=0)
+        for counter in ("entries", "works", "stuck", "refused"):
+            host.counters.setdefault(counter, 0)
         context = zmq.Context()
         name = told.source.name
         work = open_socket(
@@ -69,6 +70,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
         while not host.stop_requested.wait(period):
             worker.check(time.monotonic())
         if worker.stop(1.0):
+            mounts.close()
             work.close()
             found.close()
             context.term()

@@ -60,7 +60,7 @@ class Mounts:
         self._known = True
 
     def refresh(self) -> None:
-        """Read the table if it has changed since the last call, or never was read. Blocks while the root's path does."""
+        """Read the table if it never was, or has changed since. Blocks for as long as the path of the root does."""
         if self._poll.poll(0) or not self._known:
             self._read()
 

@@ -1,10 +1,10 @@
 """
 The thread that looks, and its replacement while the storage does not answer.
 
-One thread at a time owns the sockets: it takes a work message, looks, and sends what it found. When it has touched nothing new
-for ``stuck_seconds`` in the middle of a work, the main thread declares it stuck: another thread takes over the sockets, reports
-what was found before the hang and at which name it hangs, and goes on with other work. When the hung call returns, its thread
-sees that it was replaced, leaves a note and ends.
+One thread at a time owns the sockets: it takes a work message, looks, and sends what it found. When it has touched
+nothing new for ``stuck_seconds`` in the middle of a work, the main thread declares it stuck: another thread takes over
+the sockets, reports what was found before the hang and at which name it hangs, and goes on with other work. When the
+hung call returns, its thread sees that it was replaced, leaves a note and ends.
 
 What this module does not do: decide what is looked at.
 """
@@ -22,6 +22,7 @@ import zmq
 
 from actors.scanner.channel import WatcherChannel
 from actors.scanner.look import Looker, Part, Place
+from fustor.runtime.config import between
 from protocols.codec import DATA_LIMITS, decode, encode, pack
 from protocols.data import OK, Found, Stuck, Unstuck, Work
 from protocols.errors import ProtocolError
@@ -38,9 +39,15 @@ class ScannerLimits:
         rows_per_message: findings are sent at the latest with this many rows.
     """
 
-    stuck_seconds: float = 5.0
-    most_stuck: int = 16
-    rows_per_message: int = 2000
+    stuck_seconds: float = attrs.field(
+        default=attrs.field(default=5.0, validator=between(0.05, 3600)), validator=between(0.05, 86400)
+    )
+    most_stuck: int = attrs.field(
+        default=attrs.field(default=16, validator=between(0, 1000)), validator=between(1, 1024)
+    )
+    rows_per_message: int = attrs.field(
+        default=attrs.field(default=2000, validator=between(1, 1_000_000)), validator=between(1, 100000)
+    )
 
 
 class Host(Protocol):
@@ -63,7 +70,7 @@ class Worker:
         work: the PULL socket, ``found``: the PUSH socket; handed from thread to thread, never used by two at once.
         channel_path: unix socket of the watcher.
         make_looker: builds a looker for one thread.
-        host: counters, gauges and state for the beat.
+        host: counters (entries, works, stuck, refused), gauges and state for the beat.
     """
 
     def __init__(
@@ -123,6 +130,8 @@ class Worker:
             self._turn += 1
             if self._channel is not None:
                 self._channel.close()
+            if not self._stuck and (self._thread is None or not self._thread.is_alive()):
+                os.close(self._wake)  # else a thread that returns still writes to it
             return True
 
     def check(self, now: float) -> None:
@@ -148,7 +157,7 @@ class Worker:
                 host.state = "waiting"
                 return
             self._stuck[self._turn] = Unstuck(slot=self._slot, epoch=work.epoch, dir=place.dir, name=place.name)
-            host.counters["stuck"] = host.counters.get("stuck", 0) + 1
+            host.counters["stuck"] += 1
             stuck = Stuck(slot=self._slot, epoch=work.epoch, number=work.number, dir=place.dir, name=place.name)
             first = [self._message(work, list(self._parts), last=False), [encode(stuck)]]
             if self._outer is not None:
@@ -236,16 +245,17 @@ class Worker:
                 try:
                     work = decode(frames[0], Work, limits=DATA_LIMITS)
                 except ProtocolError:
-                    self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
+                    self._host.counters["refused"] += 1
                     continue
                 if work.epoch == channel.epoch:
                     queue = self._lists if any(task.names is None for task in work.tasks) else self._names
                     queue.append(work)
 
-    def _do(self, turn: int, place: Place, channel: WatcherChannel, work: Work, *, inner: bool = False) -> None:
+    def _do(self, turn: int, place: Place, channel: WatcherChannel, work: Work, outer: Work | None = None) -> None:
+        """One work; ``outer``: the one that is interrupted for it."""
         looker = self._make_looker(channel.add_watch, place)
         parts: list[Part] = []
-        self._begin(turn, work, parts)
+        self._begin(turn, work, parts, outer)
         rows = 0
         for task in work.tasks:
             if self._turn != turn or self._stopping:
@@ -258,32 +268,28 @@ class Worker:
                     self._send(turn, self._message(work, parts, last=False))
                     parts = []
                     rows = 0
-                    self._begin(turn, work, parts)
-                    if not inner and part[0].listed:
-                        self._interleave(turn, place, channel)
-                        self._begin(turn, work, parts)
+                    if outer is None and part[0].listed:
+                        self._interleave(turn, place, channel, work)
+                    self._begin(turn, work, parts, outer)
         self._host.counters["works"] += 1
         self._send(turn, self._message(work, parts, last=True))
         with self._lock:
             if self._turn == turn:
-                self._work = None
+                self._work = self._outer = None
 
-    def _interleave(self, turn: int, place: Place, channel: WatcherChannel) -> None:
+    def _interleave(self, turn: int, place: Place, channel: WatcherChannel, work: Work) -> None:
         """Between the parts of a long listing: names that had events do not wait for its end."""
         self._receive(turn, channel)
         at = place.dir, place.name
-        outer = self._work
         while self._names:
-            self._outer = outer
-            self._do(turn, place, channel, self._names.popleft(), inner=True)
-        self._outer = None
+            self._do(turn, place, channel, self._names.popleft(), outer=work)
         place.dir, place.name = at
 
-    def _begin(self, turn: int, work: Work, parts: list[Part]) -> None:
+    def _begin(self, turn: int, work: Work, parts: list[Part], outer: Work | None) -> None:
         with self._lock:
             if self._turn != turn:
                 raise Replaced
-            self._work, self._parts = work, parts
+            self._work, self._parts, self._outer = work, parts, outer
 
     def _message(self, work: Work, parts: list[Part], *, last: bool) -> list[bytes]:
         found = Found(

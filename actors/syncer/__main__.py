@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +12,7 @@ import trio
 import zmq
 
 from fustor.runtime.actor import Host, run_actor
-from fustor.runtime.config import structure
+from fustor.runtime.config import between, structure
 from fustor.runtime.keys import load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, open_socket
@@ -32,9 +33,15 @@ class SyncerLimits:
         stall_seconds: acknowledgements without progress for so long: everything unacknowledged is sent again.
     """
 
-    window_bytes: int = 32 << 20
-    batch_bytes: int = 256 << 10
-    stall_seconds: float = 1.0
+    window_bytes: int = attrs.field(
+        default=attrs.field(default=32 << 20, validator=between(1, 1 << 40)), validator=between(1 << 16, 1 << 40)
+    )
+    batch_bytes: int = attrs.field(
+        default=attrs.field(default=256 << 10, validator=between(1, 32 << 20)), validator=between(1024, 16 << 20)
+    )
+    stall_seconds: float = attrs.field(
+        default=attrs.field(default=1.0, validator=between(0.01, 3600)), validator=between(0.05, 3600)
+    )
 
 
 @attrs.frozen
@@ -56,12 +63,14 @@ class Syncer:
     def __init__(self, config: SyncerConfig, host: Host) -> None:
         self._config = config
         self._host = host
-        self._incarnation = secrets.token_hex(8)
+        self._incarnation = ""
+        self._hello_at = -math.inf
         self._window = self._new_window(0)
         self._room = trio.Event()
         self._more = trio.Event()
         self._last_ack: Ack | None = None
-        host.counters.update(items=0, batches=0, bytes=0, resent=0)
+        for name in ("items", "batches", "bytes", "resent", "refused"):
+            host.counters.setdefault(name, 0)
 
     def _new_window(self, epoch: int) -> SendWindow:
         limits = self._config.limits
@@ -73,47 +82,62 @@ class Syncer:
         pair = load_secret(config.key_file)
         curve = ClientCurve(server=config.server_key, public=pair.public, secret=pair.secret)
         context = zmq.Context()
+        topic = f"{config.agent}/{config.source}".encode()
         uplink = MeshSocket(
             open_socket(context, zmq.PULL, connect=f"ipc://uplink.{config.source}", hwm=64, max_size=DATA_LIMITS.size)
         )
         back = MeshSocket(open_socket(context, zmq.PUSH, connect=f"ipc://found.{config.source}", hwm=64))
         push = MeshSocket(open_socket(context, zmq.PUSH, connect=config.data, hwm=16, curve=curve))
-        topic = f"{config.agent}/{config.source}".encode()
         acks = MeshSocket(open_socket(context, zmq.SUB, connect=config.acks, hwm=64, curve=curve, subscribe=(topic,)))
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._take, uplink)
+                nursery.start_soon(self._take, uplink, back)
                 nursery.start_soon(self._push, push)
                 nursery.start_soon(self._hear, acks, back)
-                await back.send([encode(SyncerHello(incarnation=self._incarnation))])
-                self._host.ready(incarnation=self._incarnation)
+                await self._hello(back)
+                self._host.ready(source=config.source)
         finally:
             for mesh in (uplink, back, push, acks):
                 mesh.close()
             context.term()
 
-    async def _take(self, uplink: MeshSocket) -> None:
+    async def _hello(self, back: MeshSocket) -> None:
+        """
+        Ask the watcher for everything that is not applied, and forget what we have. Items carry the name under which
+        they were asked for, so nothing that was sent before is taken for an answer.
+        """
+        self._incarnation = secrets.token_hex(8)
+        self._hello_at = trio.current_time()
+        self._window = self._new_window(0)
+        await back.send([encode(SyncerHello(incarnation=self._incarnation))])
+
+    async def _take(self, uplink: MeshSocket, back: MeshSocket) -> None:
         """Items from the watcher into the window, as long as it has room."""
         while True:
-            while self._window.full:
+            while self._window.full and not self._window.behind:
                 self._room = trio.Event()
                 await self._room.wait()
             frames = await uplink.receive()
             try:
                 self._add(frames)
             except ProtocolError as error:
-                # Not this item, or not yet: say hello again, and the watcher begins at what is not applied.
-                self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
+                self._host.counters["refused"] += 1
                 self._host.log.warning("item refused", extra={"error": str(error)})
+                lost = True
+            else:
+                # Should the watcher not have it either, it begins a new epoch when it hears how far the view is.
+                lost = self._window.behind
+            if lost and trio.current_time() >= self._hello_at + self._config.limits.stall_seconds:
+                await self._hello(back)
 
     def _add(self, frames: list[bytes]) -> None:
         if len(frames) != 3:
             raise DecodeError("an item: three frames are accepted")
         head = unpack(frames[0])
-        if type(head) is not tuple or len(head) < 2 or not all(type(part) is int for part in head):
-            raise DecodeError("an item's head: [epoch, number] is accepted")
-        epoch, number = head[0], head[1]
-        if epoch < self._window.epoch:
+        if type(head) is not tuple or [type(part) for part in head[:3]] != [int, int, str]:
+            raise DecodeError("an item's head: [epoch, number, incarnation] is accepted")
+        epoch, number, incarnation = head[:3]
+        if incarnation != self._incarnation or epoch < self._window.epoch:
             return
         if epoch > self._window.epoch:
             self._window = self._new_window(epoch)
@@ -149,14 +173,17 @@ class Syncer:
 
     async def _hear(self, acks: MeshSocket, back: MeshSocket) -> None:
         """Acknowledgements into the window, and on to the watcher."""
+        ours = (self._config.agent, self._config.source)
         while True:
             frames = await acks.receive()
             try:
-                ack = decode(frames[-1], Ack, limits=DATA_LIMITS)
+                ack = decode(frames[-1], Ack)
             except ProtocolError as error:
-                self._host.counters["refused"] = self._host.counters.get("refused", 0) + 1
+                self._host.counters["refused"] += 1
                 self._host.log.warning("acknowledgement refused", extra={"error": str(error)})
                 continue
+            if (ack.agent, ack.source) != ours:
+                continue  # a subscription is to everything that begins with the topic
             self._last_ack = ack
             self._acknowledge(ack)
             relay = Applied(incarnation=self._incarnation, store=ack.store, epoch=ack.epoch, applied=ack.applied)
@@ -166,11 +193,11 @@ class Syncer:
                 continue  # the next one says more
 
     def _acknowledge(self, ack: Ack) -> None:
+        before = self._window.resent
         self._window.on_ack(ack.store, ack.epoch, ack.applied, trio.current_time())
-        self._host.counters["resent"] = max(self._host.counters["resent"], self._window.resent)
+        self._host.counters["resent"] += self._window.resent - before
         self._more.set()
-        if not self._window.full:
-            self._room.set()
+        self._room.set()
 
     def _gauge(self) -> None:
         self._host.outstanding = self._window.waiting > 0

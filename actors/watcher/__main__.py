@@ -65,7 +65,7 @@ class Memory:
         try:
             value = json.loads(path.read_bytes())
             return cls(path, int(value["epoch"]), bool(value["mount"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return cls(path)
 
     def save(self) -> None:
@@ -108,7 +108,7 @@ class Watcher:
         self._syncer = ""
         self._sent = 0  # number of the last item handed to the syncer
         self._more = trio.Event()
-        self._totals: dict[str, int] = {}
+        self._totals = dict(host.counters)  # of epochs and configurations that have ended
 
     def _new_core(self) -> WatcherCore:
         source = self._config.source
@@ -159,7 +159,8 @@ class Watcher:
             self._totals[name] = self._totals.get(name, 0) + count
         self._core = self._new_core()
         fresh = INotify(nonblocking=True)
-        # The reader waits on the number of the descriptor: it stays the same.
+        # Whoever waits for the old instance waits anew: epoll knows what was behind the number, not the number.
+        trio.lowlevel.notify_closing(self._inotify)
         os.dup2(fresh.fileno(), self._inotify.fileno(), inheritable=False)
         fresh.close()
         for connection in self._connections.values():
@@ -186,8 +187,9 @@ class Watcher:
             with trio.move_on_after(5):
                 await trio.lowlevel.wait_readable(connection)
                 hello = unpack(connection.recv(4096))
-                slot = int(hello["slot"])
-            if not 0 <= slot < len(self._works):
+                slot = hello["slot"]
+            if type(slot) is not int or not 0 <= slot < len(self._works):
+                self._host.log.warning("no scanner of ours", extra={"slot": slot, "accepted": len(self._works)})
                 return
             core = self._core
             if slot in self._connections:
@@ -202,7 +204,7 @@ class Watcher:
                 await trio.lowlevel.wait_readable(connection)
                 if not connection.recv(4096):
                     break
-        except (OSError, DecodeError, KeyError, TypeError, ValueError) as error:
+        except (OSError, DecodeError, KeyError, TypeError) as error:
             self._host.log.warning("scanner's connection failed", extra={"slot": slot, "error": str(error)})
         finally:
             if self._connections.get(slot) is connection:
@@ -250,7 +252,9 @@ class Watcher:
         elif isinstance(message, SyncerHello):
             self._syncer = message.incarnation
             self._sent = 0
-        elif isinstance(message, Applied) and message.incarnation == self._syncer:
+        elif isinstance(message, Applied) and message.incarnation == (self._syncer or message.incarnation):
+            # Its hello was to our predecessor.
+            self._syncer = message.incarnation
             core.acknowledged(message.epoch, message.applied)
             if message.epoch > self._memory.epoch:
                 self._memory.epoch = message.epoch
@@ -272,7 +276,7 @@ class Watcher:
                 if item is None:
                     break
                 syncer, core = self._syncer, self._core
-                await self._uplink.send([pack((core.epoch, item[0])), item[1], item[2]])
+                await self._uplink.send([pack((core.epoch, item[0], syncer)), item[1], item[2]])
                 if self._syncer == syncer and self._core is core and self._sent < item[0]:
                     self._sent = item[0]
 
@@ -288,7 +292,8 @@ class Watcher:
 
     async def _read(self) -> None:
         while True:
-            await trio.lowlevel.wait_readable(self._inotify)
+            with contextlib.suppress(trio.ClosedResourceError):
+                await trio.lowlevel.wait_readable(self._inotify)
             self._drain()
             self._pump()
             await trio.lowlevel.checkpoint()

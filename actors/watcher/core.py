@@ -28,6 +28,7 @@ from actors.watcher import inotify
 from actors.watcher.pending import NO_PHASE, Phases
 from actors.watcher.sweep import Sweep
 from actors.watcher.table import CROSSED, FAILED, HUNG, LISTED, QUEUED, ROOT, UNWATCHED, DirTable
+from fustor.runtime.config import between
 from protocols import data
 from protocols.codec import encode, pack
 from protocols.data import Found, Item, Listing, Moved, Names, Operation, Result, Root, Task, Watermark, Work
@@ -51,22 +52,23 @@ class WatcherLimits:
         unapplied_bytes: items kept until they are applied; no new work is handed out above it.
         dirty_names: names waiting to be looked at; above it the fullest directories are listed whole instead.
         early_events: events kept for watches that no result has named yet; above it a gap is declared.
-        names_per_work, dirs_per_work: size of one work message.
+        names_per_work: names in one work message.
+        dirs_per_work: directories in one work message.
         links: names of hard-linked files kept to be looked at together.
         audit_dirs_per_second: the most that audits may look at.
         probe_seconds: how often a missing root, a refused watch or an unreadable directory is tried again.
         watermark_seconds: how often a watermark is sent when nothing else is.
     """
 
-    unapplied_bytes: int = 16 << 20
-    dirty_names: int = 200_000
-    early_events: int = 100_000
-    names_per_work: int = 2_000
-    dirs_per_work: int = 32
-    links: int = 100_000
-    audit_dirs_per_second: int = 2_000
-    probe_seconds: float = 2.0
-    watermark_seconds: float = 0.25
+    unapplied_bytes: int = attrs.field(default=16 << 20, validator=between(1 << 14, 1 << 40))
+    dirty_names: int = attrs.field(default=200_000, validator=between(16, 1 << 31))
+    early_events: int = attrs.field(default=100_000, validator=between(16, 1 << 31))
+    names_per_work: int = attrs.field(default=2_000, validator=between(1, 100000))
+    dirs_per_work: int = attrs.field(default=32, validator=between(1, 4096))
+    links: int = attrs.field(default=100_000, validator=between(0, 1 << 31))
+    audit_dirs_per_second: int = attrs.field(default=2_000, validator=between(1, 1000000))
+    probe_seconds: float = attrs.field(default=2.0, validator=between(0.05, 3600))
+    watermark_seconds: float = attrs.field(default=0.25, validator=between(0.01, 60))
 
 
 @attrs.define(eq=False)
@@ -750,7 +752,7 @@ class WatcherCore:
         if flight.names is None:
             self.phases.end(flight.phase)
         else:
-            for name, phase in flight.names.items():
+            for phase in flight.names.values():
                 self.phases.end(phase)
         for name, (phase, _) in flight.touched.items():
             self._touch(index, name, phase=phase)

@@ -26,6 +26,7 @@ import fustor
 from fustor.fusion.config import FusionConfig
 from fustor.fusion.payloads import query_addresses, view_addresses
 from fustor.runtime.shell import Shell
+from fustor.runtime.zap import ZapCounts
 from protocols.errors import RequestError
 from protocols.session import AgentLink, FusionSession
 
@@ -46,6 +47,7 @@ class Administration:
         session: the agents.
         shell: our payloads.
         clock: seconds, monotonic; the same that the session is fed with.
+        zap: handshakes counted.
         counters: more of them, for ``status``.
         started: when this control actor did.
     """
@@ -54,6 +56,7 @@ class Administration:
     session: FusionSession
     shell: Shell
     clock: Callable[[], float]
+    zap: ZapCounts
     counters: Mapping[str, int]
     started: float
 
@@ -104,7 +107,12 @@ class Administration:
                 }
                 for index, view in enumerate(self.config.views)
             ],
-            "counters": {**self.counters, **self.shell.counters, "refused": self.session.refused},
+            "counters": {
+                **self.counters,
+                **self.shell.counters,
+                "refused": self.session.refused,
+                "zap_refused": self.zap.refused,
+            },
             "failures": dict(self.shell.failures),
             "payloads": [_plain(status) for status in self.shell.statuses()],
             "agents": self._agents(""),

@@ -55,7 +55,7 @@ class FusionControl:
         self.session = FusionSession(self._endpoints, config.fusion.heartbeat_seconds)
         self.shell = Shell(self._context, keeper, log=log, policy=config.limits.shell, endpoint=lifeline)
         self.administration = Administration(
-            config, self.session, self.shell, trio.current_time, self.counters, trio.current_time()
+            config, self.session, self.shell, trio.current_time, self.zap, self.counters, trio.current_time()
         )
 
     async def run(self) -> None:
@@ -134,7 +134,9 @@ class FusionControl:
                     continue
                 self.counters["requests"] += 1
                 if request.op not in ("ping", "status", "agents"):
-                    self._log.info("order", extra={"by": name, "op": request.op[:64], "args": repr(request.args)[:200]})
+                    self._log.info(
+                        "order", extra={"by": name, "op": request.op[:64], "arguments": repr(request.args)[:200]}
+                    )
                 self._reply(socket, frames[0].bytes, self._answer(role, request))
         finally:
             socket.close()

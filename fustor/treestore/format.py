@@ -217,7 +217,7 @@ def unpack_chunk(value: bytes) -> bytes:
     if codec == _LZ4:
         try:
             return _decompress(memoryview(value)[1:])  # type: ignore[no-any-return]
-        except lz4.block.LZ4BlockError as error:
+        except (lz4.block.LZ4BlockError, ValueError) as error:
             raise StoreUnusableError(f"tree store: a damaged chunk: {error}; run the check") from None
     if codec == _RAW:
         return value[1:]
@@ -311,13 +311,17 @@ def row_of(row: Sequence[Any]) -> Row:
         DecodeError: it is too short, or a field is of the wrong type.
     """
     try:
-        checked = msgspec.convert(row, _AnyRow)
+        checked = msgspec.convert(row, _AnyRow, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise DecodeError(f"row: {error}") from None
     if not checked.mode:
         return (checked.name,)
     fields = msgspec.structs.astuple(checked)
     return fields if checked.target is not None else fields[:-1]
+
+
+#: As an integer, for the quotient of two integers is correctly rounded.
+NANOSECONDS = 1_000_000_000
 
 
 class _Node(msgspec.Struct, gc=False):
@@ -397,8 +401,8 @@ def _odd_node(row: Row) -> _OddNode:
         CONTENT_TYPES[mode >> 12],
         _BEFORE_NAME + text,
         size,
-        mtime / 1e9,
-        ctime / 1e9,
+        mtime / NANOSECONDS,
+        ctime / NANOSECONDS,
         False,
         mtime,
         ctime,
@@ -429,8 +433,8 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
                 types[mode >> 12],
                 before + text,
                 size,
-                mtime / 1e9,
-                ctime / 1e9,
+                mtime / NANOSECONDS,
+                ctime / NANOSECONDS,
                 False,
                 mtime,
                 ctime,
@@ -528,7 +532,7 @@ def row_name(row: bytes) -> bytes:
     try:
         # Only the first fields are of interest: cut before the path, for that has a raw control character.
         named = _decode_name(row[: row.index(b',"path":"')] + b"}")
-        return named.name.encode() if named.name_b64 is None else base64.urlsafe_b64decode(named.name_b64)
+        return named.name.encode() if named.name_b64 is None else base64.b64decode(named.name_b64, b"-_", validate=True)
     except (ValueError, msgspec.DecodeError) as error:
         raise StoreUnusableError(f"tree store: a damaged row: {error}; run the check") from None
 

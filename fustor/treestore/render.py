@@ -123,7 +123,8 @@ class TreeRenderer:
         for chunk in chunks:
             self._before_child(out)
             rows = unpack_chunk(chunk)
-            if self._only_path or self._odd[-1] is not None or _ODD_ROW in rows:
+            # A name that is not UTF-8 is shown with U+FFFD, so plain ASCII, which is quick to see, has none.
+            if self._only_path or self._odd[-1] is not None or (not rows.isascii() and _ODD_ROW in rows):
                 rows = self._row_by_row(rows)
             else:
                 rows = rows.replace(PLACEHOLDER, self._texts[-1])

@@ -23,6 +23,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def place(cluster: Cluster, request: pytest.FixtureRequest) -> Path:
     """A new folder below the root."""
-    folder = cluster.root / request.node.name[:60]
+    folder = cluster.root / str(request.node.name)[:60]
     folder.mkdir()
     return folder

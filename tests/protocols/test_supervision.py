@@ -48,6 +48,11 @@ def make(policy: Policy | None = None) -> Supervisor:
     return Supervisor("scanner.data.0", policy or calm, random.Random(7), lambda: f"t{next(tokens)}")
 
 
+def state_of(supervisor: Supervisor) -> State:
+    """The state, unknown to a type checker that remembers the last one it saw."""
+    return supervisor.state
+
+
 def feed(supervisor: Supervisor, *events: Event, now: float = 0.0) -> list[Effect]:
     """Effects of all events but the wake-ups."""
     effects: list[Effect] = []
@@ -150,7 +155,7 @@ def test_a_refused_configuration_waits_for_another_one() -> None:
     assert feed(supervisor, Beaten("t1", 0, "starting", refused=5), now=19.0) == []
     assert feed(supervisor, Want(6), now=20.0) == [SendConfigure(6)]
     feed(supervisor, Beaten("t1", 6, "running"), now=20.1)
-    assert supervisor.state is State.RUNNING
+    assert state_of(supervisor) is State.RUNNING
 
 
 def test_an_unanswered_configuration_is_sent_again() -> None:
@@ -167,7 +172,7 @@ def test_a_new_configuration_is_sent_to_the_running_process() -> None:
     assert feed(supervisor, Beaten("t1", 5, "running"), now=0.5) == []
     assert supervisor.state is State.CONFIGURING
     feed(supervisor, Beaten("t1", 6, "running"), now=0.6)
-    assert supervisor.state is State.RUNNING
+    assert state_of(supervisor) is State.RUNNING
 
 
 def test_a_changed_configuration_ends_the_wait_after_a_crash() -> None:
@@ -408,6 +413,7 @@ class Lives(RuleBasedStateMachine):
                 self.feed(Spawned(self.process, 43))
             elif self.process and self.supervisor.state in (State.DRAINING, State.KILLING):
                 token, self.process = self.process, ""
+                self.exited_at = self.now
                 self.feed(Exited(token, "signal 9"))
             elif self.process:
                 self.feed(Greeted(self.process, 0))
@@ -419,4 +425,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestLives.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

@@ -22,7 +22,7 @@ FAULTS = {
 }
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class RequestLimits:
     """
     Attributes:
@@ -36,7 +36,7 @@ class RequestLimits:
     body: int = 64 << 10
 
 
-@attrs.define
+@attrs.frozen
 class Request:
     """
     One request.
@@ -67,6 +67,13 @@ class Fault:
 
 class _StopParsing(Exception):  # noqa: N818 - control flow
     """Leaves llhttp from within a callback; what there is to say is in the parser object."""
+
+
+#: Clients repeat themselves: requests by their exact bytes, for bytes that were one whole request. What such bytes mean
+#: does not depend on what came before them on the connection.
+_KNOWN: dict[tuple[RequestLimits, bytes], Request] = {}
+_KNOWN_REQUESTS = 4096
+_KNOWN_BYTES = 1024
 
 
 class RequestParser:
@@ -103,6 +110,17 @@ class RequestParser:
         """Requests completed by ``data``, which must not be empty. Never raises; after a fault nothing is parsed."""
         if self.fault is not None or self.ended:
             return []
+        whole = not self.busy and len(data) <= _KNOWN_BYTES
+        if whole and (known := _KNOWN.get((self._limits, data))) is not None:
+            return [known]
+        ready = self._parse(data)
+        if whole and len(ready) == 1 and ready[0].keep_alive and not self.busy and self.fault is None:
+            if len(_KNOWN) >= _KNOWN_REQUESTS:
+                _KNOWN.clear()
+            _KNOWN[self._limits, data] = ready[0]
+        return ready
+
+    def _parse(self, data: bytes) -> list[Request]:
         self._began_here = False
         view = memoryview(data)
         while True:
@@ -111,7 +129,7 @@ class RequestParser:
             except httptools.HttpParserUpgrade as upgrade:
                 # Upgrades are not taken, so the connection goes on as HTTP/1.1 (RFC 9110 section 7.8); CONNECT cannot.
                 if self._ready and self._ready[-1].method == b"CONNECT":
-                    self._ready[-1].keep_alive = False
+                    self._ready[-1] = attrs.evolve(self._ready[-1], keep_alive=False)
                     self.ended = True
                     break
                 view = view[upgrade.args[0] :]

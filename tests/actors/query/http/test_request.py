@@ -154,3 +154,21 @@ def test_a_client_that_waits_for_100_continue_is_answered_at_once() -> None:
 def test_http_1_0_closes_unless_told_otherwise(line: bytes, keep_alive: bool) -> None:
     _, requests = parse(b"GET / HTTP/1.0\r\n" + line + b"\r\n")
     assert [(request.keep_alive, request.http10) for request in requests] == [(keep_alive, True)]
+
+
+def test_a_request_seen_before_means_the_same_and_disturbs_nothing() -> None:
+    data = b"GET /again HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip\r\n\r\n"
+    parser = RequestParser(RequestLimits())
+    first = parser.feed(data)
+    assert parser.feed(data) == first
+    assert parser.feed(b"GET /other HTTP/1.1\r\nHo") == []
+    assert parser.feed(data) == []  # within a request these bytes are no request
+    assert parser.fault is not None
+    fresh = RequestParser(RequestLimits())
+    assert fresh.feed(data) == first
+    assert fresh.feed(data[:20]) == []
+    assert fresh.feed(data[20:]) == first
+    small = RequestParser(RequestLimits(url=3))
+    assert small.feed(data) == []
+    assert small.fault is not None
+    assert small.fault.status == 414

@@ -1,0 +1,263 @@
+"""
+Both sides of a Fustor as shipped, guardians and control actors, with stand-ins for the data actors.
+
+The stand-ins do nothing but live: they accept any configuration whose limits do not say otherwise. So what is tested
+is the control plane, and it starts in a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from fustor.runtime.keys import KeyPair, load_or_create, load_secret, write_public
+from fustor.runtime.sockets import ClientCurve, open_socket
+from protocols.codec import decode, encode
+from protocols.messages import AdminReply, AdminRequest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+#: How long anything may take before a test gives up on it. Not an expectation.
+PATIENCE = 60.0
+
+STAND_IN = """
+import trio
+from fustor.runtime.actor import run_actor
+from protocols.errors import ConfigError
+
+def build(config):
+    if "bad" in config["limits"]:
+        raise ConfigError("limits.bad", config["limits"]["bad"], "nothing is accepted")
+    async def run(host):
+        host.counters["runs"] = host.counters.get("runs", 0) + 1
+        host.ready(config=repr(sorted(config)))
+        await host.stop_requested.wait()
+        print("stopped", flush=True)
+    return run
+
+run_actor("stand-in", build)
+"""
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """
+    The first true value of ``condition``.
+
+    Raises:
+        AssertionError: it did not become true; names ``what``.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for: {what}"
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> int:
+    """The first of ``count`` consecutive ports that are free on loopback now."""
+    while True:
+        with socket.socket() as first:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+        if port + count > 65535:
+            continue
+        try:
+            for offset in range(count):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", port + offset))
+        except OSError:
+            continue
+        return port
+
+
+def stand_ins(folder: Path) -> Path:
+    """A folder for PYTHONPATH, whose ``actors`` are stand-ins."""
+    actors = folder / "stand-ins" / "actors"
+    actors.mkdir(parents=True, exist_ok=True)
+    (actors / "__init__.py").touch()
+    for kind in ("watcher", "scanner", "syncer", "view", "query"):
+        (actors / f"{kind}.py").write_text(STAND_IN)
+    return actors.parent
+
+
+class Daemon:
+    """
+    One side.
+
+    Args:
+        folder: has ``<side>.toml``; its state is ``<folder>/<side>``.
+        side: ``fusion`` or ``agent``.
+    """
+
+    def __init__(self, folder: Path, side: str) -> None:
+        self.folder = folder
+        self.side = side
+        self.state = folder / side
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until its control actor runs."""
+        environment = {**os.environ, "PYTHONPATH": str(stand_ins(self.folder)), "FUSTOR_LOG": "DEBUG"}
+        command = [sys.executable, "-P", "-m", f"fustor.{self.side}.daemon", "--config", str(self.config)]
+        self.process = subprocess.Popen(command, env=environment, cwd=CHECKOUT)
+        until(lambda: self.exists(self.state / "run" / "lifeline"), f"the lifeline of {self.side}")
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.folder / f"{self.side}.toml"
+
+    def exists(self, path: Path) -> bool:
+        """Whether ``path`` is there; fails the test when the daemon has ended."""
+        assert self.process is not None
+        assert self.process.poll() is None, f"{self.side} ended with {self.process.returncode}"
+        return path.exists()
+
+    def table(self) -> dict[str, Any]:
+        """The guardian's table."""
+        table: dict[str, Any] = json.loads((self.state / "run" / "table.json").read_text())
+        return table
+
+    def pids(self) -> dict[str, int]:
+        """Payload → pid, of those that run."""
+        return {slot["name"]: slot["pid"] for slot in self.table()["slots"] if slot["exit"] is None}
+
+    def control(self) -> int:
+        """Pid of the control actor; 0 while there is none."""
+        control = self.table()["control"]
+        return int(control["pid"]) if control else 0
+
+    def kill_control(self) -> None:
+        """kill -9, and wait for the next one."""
+        before = self.control()
+        os.kill(before, signal.SIGKILL)
+        until(lambda: self.control() not in (0, before), f"another control actor of {self.side}")
+
+    def log(self, name: str = "control") -> str:
+        """What a process wrote."""
+        path = self.state / "log" / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """For the end of a test that failed."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Sides:
+    """
+    Fusion and one agent, ``local``, which know each other; an operator and an observer.
+
+    Args:
+        folder: of the test.
+        authorized: whether Fusion knows the agent's key.
+    """
+
+    def __init__(self, folder: Path, *, authorized: bool = True) -> None:
+        self.folder = folder
+        (folder / "root").mkdir()
+        port = free_ports(8)
+        self.control_endpoint = f"tcp://127.0.0.1:{port}"
+        self.admin_endpoint = f"tcp://127.0.0.1:{port + 1}"
+        (folder / "fusion.toml").write_text(
+            f'[fusion]\nstate = "fusion"\ncontrol = "{self.control_endpoint}"\nadmin = "{self.admin_endpoint}"\n'
+            f'http = "127.0.0.1:{port + 2}"\ndata = "tcp://127.0.0.1:{port + 3}"\n'
+            f'query = "tcp://127.0.0.1:{port + 5}"\nheartbeat_seconds = 0.2\n'
+        )
+        (folder / "agent.toml").write_text(
+            f'[agent]\nstate = "agent"\nfusion = "{self.control_endpoint}"\n'
+            f'fusion_key_file = "fusion/keys/fusion.pub"\n'
+            f'[[sources]]\nname = "data"\nroot = "root"\n'
+        )
+        self.fusion, self.agent = Daemon(folder, "fusion"), Daemon(folder, "agent")
+        for side in (self.fusion, self.agent):
+            (side.state / "keys" / "authorized").mkdir(parents=True, mode=0o700)
+            for path in (side.state, side.state / "keys", side.state / "keys" / "authorized"):
+                path.chmod(0o700)
+        self.agent_key = load_or_create(str(self.agent.state / "keys" / "agent.key"), "local", "agent")
+        if authorized:
+            self.authorize(self.agent_key)
+
+    def authorize(self, pair: KeyPair) -> None:
+        """Let the owner of a key in."""
+        write_public(str(self.fusion.state / "keys" / "authorized" / f"{pair.role}-{pair.name}.pub"), pair)
+
+    def person(self, role: str) -> KeyPair:
+        """The key of somebody with ``role``, who is let in."""
+        pair = load_or_create(str(self.folder / f"{role}.key"), role, role)
+        self.authorize(pair)
+        return pair
+
+    def curve(self, pair: KeyPair) -> ClientCurve:
+        """What the owner of ``pair`` needs to talk to Fusion."""
+        server = load_secret(str(self.fusion.state / "keys" / "fusion.key")).public
+        return ClientCurve(server, pair.public, pair.secret)
+
+    def ask(self, op: str, role: str = "operator", **args: Any) -> AdminReply:
+        """Ask Fusion's control actor, until it answers."""
+        pair = self.person(role)
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                with open_socket(context, zmq.DEALER, connect=self.admin_endpoint, curve=self.curve(pair)) as sock:
+                    sock.sndtimeo = sock.rcvtimeo = 2000
+                    try:
+                        sock.send(encode(AdminRequest(request="q", op=op, args=args)))
+                        return decode(sock.recv(), AdminReply)
+                    except zmq.Again:
+                        assert time.monotonic() < deadline, f"no answer to {op}"
+        finally:
+            context.term()
+
+    def status(self) -> dict[str, Any]:
+        """The answer to ``status``."""
+        reply = self.ask("status", "observer")
+        assert reply.ok, reply.error
+        data: dict[str, Any] = reply.data
+        return data
+
+    def link(self) -> dict[str, Any]:
+        """The agent's entry in it; empty before its first login."""
+        agents: list[dict[str, Any]] = self.status()["agents"]
+        return agents[0] if agents else {}
+
+    def all_running(self) -> bool:
+        """Every payload of both sides runs, as Fusion sees it."""
+        status = self.status()
+        payloads = [*status["payloads"], *(p for agent in status["agents"] for p in agent["payloads"])]
+        return len(payloads) == 7 and all(payload["state"] == "running" for payload in payloads)
+
+    def close(self) -> None:
+        """Stop what still runs."""
+        self.agent.kill()
+        self.fusion.kill()
+
+
+def public_key(path: Path) -> str:
+    """The key in a public file."""
+    with path.open("rb") as file:
+        return str(tomllib.load(file)["public"])
