@@ -39,15 +39,9 @@ class ScannerLimits:
         rows_per_message: findings are sent at the latest with this many rows.
     """
 
-    stuck_seconds: float = attrs.field(
-        default=attrs.field(default=5.0, validator=between(0.05, 3600)), validator=between(0.05, 86400)
-    )
-    most_stuck: int = attrs.field(
-        default=attrs.field(default=16, validator=between(0, 1000)), validator=between(1, 1024)
-    )
-    rows_per_message: int = attrs.field(
-        default=attrs.field(default=2000, validator=between(1, 1_000_000)), validator=between(1, 100000)
-    )
+    stuck_seconds: float = attrs.field(default=5.0, validator=between(0.05, 3600))
+    most_stuck: int = attrs.field(default=16, validator=between(0, 1000))
+    rows_per_message: int = attrs.field(default=2000, validator=between(1, 1_000_000))
 
 
 class Host(Protocol):

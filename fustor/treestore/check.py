@@ -285,8 +285,6 @@ class _Check:
             directory = self._directories.get(store_id)
             if directory is None:
                 yield f"source {index}: id {handle} leads to {store_id}, which does not exist"
-            elif store_id in mapped:
-                yield f"source {index}: id {handle} leads to {store_id}, as another id does"
             elif (directory.head.handle, directory.head.source) != (handle, index):
                 yield f"source {index}: id {handle} leads to {store_id}, which says {directory.head.handle}"
             mapped.add(store_id)

@@ -118,8 +118,8 @@ def test_damage_of_the_tree(writer: Writer, damage: Damage, words: str) -> None:
     ("handle", "store_id", "words"),
     [
         (5, 99, "which does not exist"),
-        (5, DEEP, "as another id does"),
-        (3, A, "as another id does"),
+        (5, DEEP, "which says 3"),
+        (3, A, "which says 2"),
         (9, None, "in limbo, and no source knows it"),
         (2, TOP, "which says 1"),
     ],

@@ -177,7 +177,8 @@ GOOD = file_row(b"x")
 @pytest.mark.parametrize(
     "row",
     [
-        (), (5,), (None, *GOOD[1:]), (b"x", "m", *GOOD[2:]), (*GOOD[:2], -1, *GOOD[3:]), (*GOOD[:2], 1 << 63, *GOOD[3:]),
+        (), (5,), (None, *GOOD[1:]), (b"x", "m", *GOOD[2:]), (*GOOD[:2], -1, *GOOD[3:]),
+        (*GOOD[:2], 1 << 63, *GOOD[3:]),
         (*GOOD[:8], 1.5), (*GOOD, "text"), "text", 5, None, {},
     ],
 )  # fmt: skip

@@ -52,7 +52,8 @@ def test_the_long_names_are_in_the_order_of_their_keys() -> None:
 
 def test_what_is_wrong_is_left_out_and_counted() -> None:
     page: list[Row] = [
-        file_row(b"c"), file_row(b"a/b"), file_row(b"d", 1), file_row(b"d", 2), file_row(b"z"), (b"k", 0, *file_row(b"k")[2:]),
+        file_row(b"c"), file_row(b"a/b"), file_row(b"d", 1), file_row(b"d", 2), file_row(b"z"),
+        (b"k", 0, *file_row(b"k")[2:]),
         directory_row(b""), directory_row(b"e"),
     ]  # fmt: skip
     intake = sort_out(page, (5, 6), (), b"b", b"y")

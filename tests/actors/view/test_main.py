@@ -74,7 +74,7 @@ class Control:
     async def serve(self) -> None:
         while True:
             self.peer, data = await self.lifeline.receive()
-            message: Hello | Beat = decode(data, Hello, Beat)
+            message: Any = decode(data, Hello, Beat)
             if isinstance(message, Hello):
                 await self.lifeline.send([self.peer, encode(Welcome(incarnation="one", beat_ms=100))])
                 await self.lifeline.send([self.peer, encode(Configure(revision=1, config=self.config))])
