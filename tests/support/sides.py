@@ -237,7 +237,7 @@ class Sides:
         """The answer to ``status``."""
         reply = self.ask("status", "observer")
         assert reply.ok, reply.error
-        data: dict[str, Any] = reply.data
+        data: dict[str, Any] = json.loads(json.dumps(reply.data))
         return data
 
     def link(self) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""Which payloads Fusion wants, what each is told, and where agents find the views."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fustor.fusion.config import FusionConfig, build
+from fustor.fusion.payloads import agent_endpoints, payloads
+
+
+def config(**fusion: Any) -> FusionConfig:
+    views = [
+        {"name": "one", "sources": [{"agent": "x", "source": "data", "mount": "/"}]},
+        {
+            "name": "two",
+            "sources": [
+                {"agent": "x", "source": "more", "mount": "/more"},
+                {"agent": "y", "source": "data", "mount": "/data"},
+            ],
+        },
+    ]
+    return build({"fusion": {"state": "/s", **fusion}, "views": views, "limits": {"view": {"a": 1}, "query": {"b": 2}}})
+
+
+def test_one_view_actor_per_view_and_the_query_workers() -> None:
+    wanted = payloads(config(query_workers=3))
+    assert [p.name for p in wanted] == ["view.one", "view.two", "query.0", "query.1", "query.2"]
+    assert [p.fds for p in wanted] == [(), (), ("http",), ("http",), ("http",)]
+
+
+def test_what_each_is_told() -> None:
+    told = {p.name: p.config for p in payloads(config())}
+    assert told["view.two"] == {
+        "view": "two",
+        "store": "/s/views/two",
+        "sources": [
+            {"index": 0, "agent": "x", "source": "more", "mount": "/more"},
+            {"index": 1, "agent": "y", "source": "data", "mount": "/data"},
+        ],
+        "data": "tcp://127.0.0.1:7712",
+        "acks": "tcp://127.0.0.1:7713",
+        "key_file": "/s/keys/fusion.key",
+        "authorized": "/s/keys/authorized",
+        "limits": {"a": 1},
+    }
+    assert told["query.1"] == {
+        "views": {"one": "/s/views/one", "two": "/s/views/two"},
+        "default_view": "one",
+        "listen": "http",
+        "query": "tcp://127.0.0.1:7721",
+        "key_file": "/s/keys/fusion.key",
+        "authorized": "/s/keys/authorized",
+        "lease_seconds": 3.0,
+        "limits": {"b": 2},
+    }
+
+
+def test_an_agent_is_told_about_its_own_sources() -> None:
+    assert [(e.source, e.data, e.acks) for e in agent_endpoints(config(), "k", "x")] == [
+        ("data", "tcp://127.0.0.1:7710", "tcp://127.0.0.1:7711"),
+        ("more", "tcp://127.0.0.1:7712", "tcp://127.0.0.1:7713"),
+    ]
+    assert [e.source for e in agent_endpoints(config(), "k", "y")] == ["data"]
+    assert agent_endpoints(config(), "k", "z") == ()
+
+
+def test_a_wildcard_is_told_as_one() -> None:
+    for host in ("0.0.0.0", "[::]", "*"):
+        (first, _) = agent_endpoints(config(data=f"tcp://{host}:7710"), "k", "x")
+        assert first.data == "tcp://*:7710"
