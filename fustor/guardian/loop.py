@@ -433,7 +433,9 @@ class Guardian:
         self._answer(channel, number, {"counters": {**self._counters, **now}})
 
     def _do_beat(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
-        self._policy.beat(time.monotonic())
+        now = time.monotonic()
+        self._policy.beat(now)
+        self._logs.bound(now)
         self._answer(channel, number, {})
 
     _OPS: Mapping[str, Callable[[Guardian, Channel, object, dict[str, object]], None]] = {

@@ -30,6 +30,7 @@ ALREADY_RUNNING = 100
 
 #: Held by the guardian for as long as it lives; not removed, or two could hold different files.
 LOCK = "guardian.lock"
+TABLE = "table.json"
 
 
 class AlreadyRunningError(FustorError):
@@ -84,7 +85,8 @@ def make_state(state: str, folders: Iterable[str]) -> None:
 
 def clear_run(run: str) -> int:
     """
-    Empty ``run`` of what an earlier life left, and take the guardian's lock.
+    Empty ``run`` of what an earlier life left, and take the guardian's lock. The table of an earlier guardian stays:
+    by it the next one finds the processes that a killed one has left behind.
 
     Returns:
         The descriptor that holds the lock; exec closes it, and the guardian takes it anew.
@@ -104,7 +106,7 @@ def clear_run(run: str) -> int:
         raise AlreadyRunningError(f"already running (pid {_pid_in(run)}) on {os.path.dirname(run)}") from None
     try:
         for entry in os.scandir(run):
-            if entry.name == LOCK:
+            if entry.name in (LOCK, TABLE):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)

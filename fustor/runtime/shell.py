@@ -147,7 +147,11 @@ class Shell:
                 nursery.start_soon(self._guard, "reconcile", self._reconcile)
                 nursery.start_soon(self._guard, "beat", self._beat)
         finally:
-            self._socket.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the lifeline; what runs goes on. Idempotent, and done by :meth:`run` at its end."""
+        self._socket.close()
 
     def set_desired(self, specs: Iterable[PayloadSpec]) -> None:
         """Make ``specs`` the payloads that shall run; whatever differs is started, configured or stopped."""

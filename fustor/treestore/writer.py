@@ -130,6 +130,8 @@ class Writer:
         self._meta, self._tree = self.environment.meta, self.environment.tree
         self._ids: dict[int, lmdb._Database] = {}
         self._sources: dict[int, SourceStatus] = {}
+        #: (epoch, number) by source: within a transaction ahead of what the status says.
+        self._positions: dict[int, tuple[int, int]] = {}
         self._txn: lmdb.Transaction[bytes] | None = None
         try:
             self._configure({source.index: source for source in sources})
@@ -156,8 +158,7 @@ class Writer:
 
     def position(self, index: int) -> tuple[int, int]:
         """(epoch, number) of the last item of source ``index`` that was applied; not committed before ``commit``."""
-        source = self._sources[index]
-        return source.epoch, source.applied
+        return self._positions[index]
 
     @property
     def open(self) -> bool:
@@ -228,7 +229,9 @@ class Writer:
         heads = self._heads
         self._cursor.putmulti([(head_key(at), heads[at].pack()) for at in sorted(self._dirty)])
         for index in self._stale:
-            self._put(source_key(index), pack_source(self._sources[index], self._boot), db=self._meta)
+            epoch, applied = self._positions[index]
+            source = self._sources[index] = attrs.evolve(self._sources[index], epoch=epoch, applied=applied)
+            self._put(source_key(index), pack_source(source, self._boot), db=self._meta)
         if self._next != self._first_new:
             self._put(NEXT_ID_KEY, pack_id(self._next), db=self._meta)
         if changed:
@@ -245,6 +248,7 @@ class Writer:
                 source = unpack_source(cursor.value(), self._boot)
                 self._sources[source.index] = source
                 found = cursor.next()
+        self._positions = {index: (source.epoch, source.applied) for index, source in self._sources.items()}
 
     def _configure(self, specs: dict[int, SourceSpec]) -> None:
         self._load_sources()
@@ -269,6 +273,7 @@ class Writer:
                     else:
                         root = self._mount(spec.mount[1:].encode())
                     self._sources[index] = SourceStatus(index, spec.agent, spec.source, spec.mount, root)
+                    self._positions[index] = (0, 0)
                 self._stale.add(index)  # every record is of this boot now
             if not any(spec.mount == "/" for spec in specs.values()):
                 # All there can be at the top are the mounts, and those are known.
@@ -332,7 +337,7 @@ class Writer:
         """
         self.begin()
         self._index = index
-        if item.epoch != self._sources[index].epoch:
+        if item.epoch != self._positions[index][0]:
             self._void_ids()
         problem: ProtocolError | None = None
         ops = item.ops()
@@ -360,7 +365,7 @@ class Writer:
             self._end_item()
         except lmdb.Error as error:
             raise self._failed(error) from None
-        self._sources[index] = attrs.evolve(self._sources[index], epoch=item.epoch, applied=item.number)
+        self._positions[index] = (item.epoch, item.number)
         self._stale.add(index)
         self.counters["items"] += 1
         self.counters["rows"] += rows
@@ -386,7 +391,14 @@ class Writer:
     def skip(self, index: int, epoch: int, number: int) -> None:
         """Move the position of a source over an item that can't be read at all."""
         self.begin()
-        self._sources[index] = attrs.evolve(self._sources[index], epoch=epoch, applied=number)
+        if epoch != self._positions[index][0]:
+            self._index = index
+            try:
+                self._void_ids()
+                self._end_item()
+            except lmdb.Error as error:
+                raise self._failed(error) from None
+        self._positions[index] = (epoch, number)
         self._stale.add(index)
         self.counters["refused"] += 1
 
@@ -433,7 +445,7 @@ class Writer:
         if op.errno:
             self._flag(store_id, (flags | UNREADABLE) & ~OWN, errno.errorcode.get(op.errno, str(op.errno)))
             return
-        if any(len(row) == 1 for row in page):
+        if 1 in set(map(len, page)):  # a listing has nothing to say of what is not there
             self.counters["malformed"] += sum(len(row) == 1 for row in page)
             page = [row for row in page if len(row) > 1]
         intake = self._intake(sort_out(page, op.ids, op.ignore, lo, hi))

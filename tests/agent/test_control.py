@@ -52,7 +52,8 @@ def test_a_killed_control_actor_is_replaced_adopts_and_has_a_later_epoch(sides: 
     assert len(payloads) == 4
     for life in range(1, 4):
         sides.agent.kill_control()
-        until(lambda life=life: sides.link()["epoch"] == epoch + life, "the session of the next life")
+        wanted = epoch + life
+        until(lambda wanted=wanted: sides.link()["epoch"] == wanted, "the session of the next life")  # type: ignore[misc]
         until(sides.all_running, "everything again")
         assert sides.agent.pids() == payloads
     assert all(payload["restarts"] == 0 for payload in sides.link()["payloads"])

@@ -43,7 +43,10 @@ async def test_what_was_told_is_kept(tmp_path: Path) -> None:
         memory.told_epoch(77_000)
         memory.told_endpoints([HERE])
         with trio.fail_after(30):
-            while json.loads(path.read_text())["seen"] != 77_000 or not json.loads(path.read_text())["endpoints"]:
+            while True:
+                kept = json.loads(path.read_text())
+                if kept["seen"] == 77_000 and kept["endpoints"]:
+                    break
                 await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     again = begin(path)

@@ -61,3 +61,19 @@ def test_a_full_disk_is_counted(tmp_path: Path) -> None:
     logs = Logs(str(tmp_path), 1000)
     logs.write("INFO", "lost")
     assert logs.failures == 1
+
+
+def test_a_log_that_grows_while_its_child_lives_is_emptied(tmp_path: Path) -> None:
+    logs = Logs(str(tmp_path), 1000)
+    fd = logs.open("x")
+    os.write(fd, b"a" * 600)
+    logs.bound(0.0)
+    assert os.stat(tmp_path / "x.log").st_size == 600
+    os.write(fd, b"b" * 1000)
+    logs.bound(1.0)
+    assert os.stat(tmp_path / "x.log").st_size == 1600, "not looked at before its time"
+    logs.bound(100.0)
+    assert (tmp_path / "x.log.1").read_bytes() == b"b" * 1000
+    os.write(fd, b"next")
+    os.close(fd)
+    assert (tmp_path / "x.log").read_bytes() == b"next"

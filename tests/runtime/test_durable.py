@@ -46,7 +46,7 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
 
     done = subprocess.run(
         [sys.executable, "-P", "-c", program, str(path)],
-        preexec_fn=limit,  # noqa: PLW1509
+        preexec_fn=limit,
         capture_output=True,
         text=True,
         check=False,

@@ -271,6 +271,19 @@ def test_ids_of_an_epoch_end_with_it_even_without_a_root(writer: Writer, feed: F
     assert names(writer) == {b"", b"/d"}
 
 
+def test_an_epoch_whose_first_item_cannot_be_read_begins_all_the_same(writer: Writer, feed: Feed) -> None:
+    feed.listing(1, directory_row(b"d"), ids=(2,))
+    feed.listing(7, file_row(b"limbo"))
+    writer.skip(0, 2, 1)
+    writer.commit()
+    assert writer.position(0) == (2, 1)
+    assert names(writer) == {b"", b"/d"}
+    assert_sound(writer)
+    feed.epoch, feed.number = 2, 1
+    feed.listing(2, file_row(b"stray"))
+    assert names(writer) == {b"", b"/d"}
+
+
 def test_a_chain_of_two_thousand_directories_comes_and_goes(writer: Writer, feed: Feed) -> None:
     for depth in range(1, 2001):
         feed.number += 1

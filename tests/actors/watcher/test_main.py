@@ -170,7 +170,7 @@ async def test_a_replaced_store_is_filled_again(source: Source) -> None:
     populate(source.root, 20, 3)
     await source.up()
     await source.view.right(source.root)
-    await until(lambda: source.actors.beats["watcher.data"].gauges["unapplied_items"] < 20)
+    await until(lambda: source.actors.beats["watcher.data"].gauges.get("unapplied_items", 99) < 20)
     source.view.view = type(source.view.view)()
     source.view.store = "another"
     await source.view.right(source.root)

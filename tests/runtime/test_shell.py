@@ -1,0 +1,287 @@
+"""A shell with a real guardian, a real lifeline, and payloads that are real processes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import zmq
+
+from fustor.runtime.keeper import Keeper, open_keeper
+from fustor.runtime.payload import PayloadSpec
+from fustor.runtime.shell import Shell
+from protocols.errors import RequestError
+from protocols.messages import PayloadStatus
+from protocols.restart import BackoffPolicy
+from protocols.supervision import Policy
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = ROOT / "fustor" / "guardian" / "main.py"
+RELAY = ROOT / "tests" / "guardian" / "relay.py"
+
+PAYLOAD = """
+import trio
+from fustor.runtime.actor import run_actor
+from protocols.errors import ConfigError
+
+def build(config):
+    if config["mode"] == "bad":
+        raise ConfigError("mode", "bad", "another one is accepted")
+    async def run(host):
+        if config["mode"] == "crash":
+            raise ValueError("on purpose")
+        host.outstanding = config["mode"] == "stall"
+        host.ready(mode=config["mode"])
+        if config["mode"] == "stubborn":
+            with trio.CancelScope(shield=True):
+                await trio.sleep_forever()
+        await host.stop_requested.wait()
+    return run
+
+run_actor("test", build)
+"""
+
+#: Short pauses, so that what shall happen happens soon; nothing is asserted about how soon.
+POLICY = Policy(
+    backoff=BackoffPolicy(first_seconds=0.05, cap_seconds=0.2),
+    silent_seconds=3.0,
+    stalled_seconds=1.0,
+    stop_seconds=2.0,
+)
+
+
+@pytest.fixture
+def guardian(tmp_path: Path) -> Iterator[Path]:
+    """The run folder of a guardian whose control actor passes packets on."""
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {
+        "run": str(run),
+        "log": str(tmp_path / "log"),
+        "control": [sys.executable, "-I", "-S", str(RELAY)],
+        "beat_timeout": 0,
+        "grace": 1,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "payload.py").write_text(PAYLOAD)
+    process = subprocess.Popen([sys.executable, "-I", "-S", str(MAIN), str(tmp_path / "config.json")])
+    yield run
+    process.terminate()
+    process.wait(60)
+
+
+@attrs.define
+class Stage:
+    run: Path
+    keeper: Keeper
+
+    def spec(self, name: str, mode: str = "good", rank: int = 0) -> PayloadSpec:
+        return PayloadSpec(name, (sys.executable, "-P", str(self.run.parent / "payload.py")), {"mode": mode}, (), rank)
+
+    @asynccontextmanager
+    async def shell(self, *specs: PayloadSpec, policy: Policy = POLICY) -> AsyncIterator[Shell]:
+        """A shell that is cancelled, not stopped, at the end: as if it were killed."""
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        shell = Shell(
+            context,
+            self.keeper,
+            log=logging.getLogger("shell"),
+            policy=policy,
+            endpoint=f"ipc://{self.run}/lifeline",
+            beat_ms=50,
+        )
+        shell.set_desired(specs)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(shell.run)
+            yield shell
+            nursery.cancel_scope.cancel()
+        context.term()
+
+
+@pytest.fixture
+async def stage(guardian: Path) -> AsyncIterator[Stage]:
+    with trio.fail_after(30):
+        while True:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                sock.connect(str(guardian / "relay.sock"))
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                sock.close()
+                await trio.sleep(0.01)
+    async with open_keeper(Keeper(sock)) as keeper:
+        yield Stage(guardian, keeper)
+
+
+def status(shell: Shell, name: str) -> PayloadStatus:
+    return next(s for s in shell.statuses() if s.name == name)
+
+
+async def until(condition: Callable[[], Any], what: str) -> None:
+    with trio.move_on_after(60):
+        while not condition():
+            await trio.sleep(0.01)
+        return
+    raise AssertionError(f"never: {what}")
+
+
+async def running(shell: Shell, *names: str) -> dict[str, int]:
+    """Wait until all of them run; their pids."""
+    await until(lambda: all(status(shell, n).state == "running" for n in names), f"{names} running")
+    return {name: status(shell, name).pid for name in names}
+
+
+async def test_what_is_desired_runs_and_what_is_not_goes(stage: Stage) -> None:
+    a, b = stage.spec("a.0"), stage.spec("b.0")
+    async with stage.shell(a) as shell:
+        pids = await running(shell, "a.0")
+        shell.set_desired([a, b])
+        assert (await running(shell, "a.0", "b.0"))["a.0"] == pids["a.0"]
+        shell.set_desired([b])
+        await until(lambda: len(shell.statuses()) == 1, "the end of a.0")
+        await until(lambda: not os.path.exists(f"/proc/{pids['a.0']}"), "the end of its process")
+        with trio.fail_after(30):
+            while [entry.name for entry in await stage.keeper.table()] != ["b.0"]:
+                await trio.sleep(0.01)
+
+
+async def test_a_killed_payload_is_started_again(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0")) as shell:
+        for round_number in range(1, 4):
+            pid = (await running(shell, "a.0"))["a.0"]
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda n=round_number: status(shell, "a.0").restarts == n, "a restart")  # type: ignore[misc]
+            assert (await running(shell, "a.0"))["a.0"] != pid
+            assert status(shell, "a.0").last_exit == "signal 9 (SIGKILL)"
+
+
+async def test_a_crash_loop_goes_on_for_ever_and_hurts_nobody(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0", "crash"), stage.spec("b.0")) as shell:
+        pid = (await running(shell, "b.0"))["b.0"]
+        await until(lambda: status(shell, "a.0").restarts >= 4, "several restarts")
+        assert status(shell, "a.0").last_exit == "exit 1"
+        assert (await running(shell, "b.0"))["b.0"] == pid
+        assert status(shell, "b.0").restarts == 0
+        # Another configuration mends it at once.
+        shell.set_desired([stage.spec("a.0"), stage.spec("b.0")])
+        await running(shell, "a.0")
+
+
+async def test_a_program_that_is_not_there_is_tried_again(stage: Stage) -> None:
+    missing = PayloadSpec("a.0", ("/nonexistent/program",), {})
+    async with stage.shell(missing) as shell:
+        await until(lambda: status(shell, "a.0").restarts >= 2, "several tries")
+        assert "No such file" in status(shell, "a.0").last_exit
+        assert status(shell, "a.0").pid == 0
+
+
+async def test_configurations_are_changed_and_refused_without_a_restart(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0", "good")) as shell:
+        pids = await running(shell, "a.0")
+        shell.set_desired([stage.spec("a.0", "bad")])
+        await until(lambda: status(shell, "a.0").state == "refused", "the refusal")
+        assert "another one is accepted" in status(shell, "a.0").complaint
+        shell.set_desired([stage.spec("a.0", "better")])
+        await until(lambda: status(shell, "a.0").facts.get("mode") == "better", "the new configuration")
+        assert await running(shell, "a.0") == pids
+        assert status(shell, "a.0").complaint == ""
+
+
+async def test_a_new_shell_adopts_what_is_wanted_and_ends_the_rest(stage: Stage) -> None:
+    a, b, c = stage.spec("a.0"), stage.spec("b.0"), stage.spec("c.0")
+    async with stage.shell(a, b, c) as shell:
+        pids = await running(shell, "a.0", "b.0", "c.0")
+    async with stage.shell(a, stage.spec("b.0", "other")) as shell:
+        assert shell.counters["adopted"] == 3
+        assert await running(shell, "a.0", "b.0") == {"a.0": pids["a.0"], "b.0": pids["b.0"]}
+        assert status(shell, "a.0").restarts == 0
+        await until(lambda: status(shell, "b.0").facts.get("mode") == "other", "the new configuration of b.0")
+        await until(lambda: len(shell.statuses()) == 2, "the end of c.0")
+        await until(lambda: not os.path.exists(f"/proc/{pids['c.0']}"), "the end of its process")
+
+
+async def test_what_died_while_nobody_looked_is_started_again(stage: Stage) -> None:
+    a = stage.spec("a.0")
+    async with stage.shell(a) as shell:
+        pid = (await running(shell, "a.0"))["a.0"]
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: not os.path.exists(f"/proc/{pid}"), "its end")
+    async with stage.shell(a) as shell:
+        assert (await running(shell, "a.0"))["a.0"] != pid
+        assert shell.counters["adopted"] == 0
+
+
+async def test_ranks_are_stopped_one_after_the_other(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    specs = [stage.spec("last.0", rank=2), stage.spec("first.0", rank=0), stage.spec("middle.0", rank=1)]
+    async with stage.shell(*specs) as shell:
+        await running(shell, "last.0", "first.0", "middle.0")
+        await shell.stop()
+        assert shell.statuses() == ()
+    moves = [(r.__dict__["payload"], r.__dict__["is"]) for r in caplog.records if r.__dict__.get("payload")]
+    order = [move for move in moves if move[1] in ("draining", "stopped")]
+    assert order == [(f"{n}.0", s) for n in ("first", "middle", "last") for s in ("draining", "stopped")]
+
+
+async def test_who_does_not_stop_is_killed_with_its_stacks_in_the_log(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0", "stubborn")) as shell:
+        pid = (await running(shell, "a.0"))["a.0"]
+        await shell.stop()
+        assert not os.path.exists(f"/proc/{pid}")
+
+
+async def test_who_is_frozen_is_replaced(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0")) as shell:
+        pid = (await running(shell, "a.0"))["a.0"]
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: status(shell, "a.0").restarts == 1, "the replacement")
+        await running(shell, "a.0")
+        assert status(shell, "a.0").last_exit == "signal 9 (SIGKILL)"
+
+
+async def test_who_has_work_and_makes_no_progress_is_replaced(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0", "stall")) as shell:
+        pid = (await running(shell, "a.0"))["a.0"]
+        await until(lambda: status(shell, "a.0").restarts == 1, "the replacement")
+        assert not os.path.exists(f"/proc/{pid}")
+    assert "Current thread" in (stage.run.parent / "log" / "a.0.log").read_text()
+
+
+async def test_orders_by_name(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0")) as shell:
+        pid = (await running(shell, "a.0"))["a.0"]
+        shell.dump_stacks("a.0")
+        log = stage.run.parent / "log" / "a.0.log"
+        await until(lambda: "Current thread" in log.read_text(), "the stacks")
+        shell.restart("a.0", "ordered")
+        await until(lambda: status(shell, "a.0").pid not in (0, pid), "another process")
+        for order in (shell.dump_stacks, lambda name: shell.restart(name, "x")):
+            with pytest.raises(RequestError, match=r"a\.0"):
+                order("b.0")
+
+
+async def test_rubbish_on_the_lifeline_is_counted(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0")) as shell:
+        await running(shell, "a.0")
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        with context.socket(zmq.DEALER) as sock:
+            sock.linger = 1000
+            sock.connect(f"ipc://{stage.run}/lifeline")
+            sock.send(b"\xc1rubbish")
+            sock.send_multipart([b"", b""])
+            await until(lambda: shell.counters["bad_messages"] == 2, "the count")
+        context.term()
+        await running(shell, "a.0")
+        assert shell.failures == {}
