@@ -5,29 +5,29 @@ An entry is taken unless an ``exclude`` pattern or expression matches it; where 
 expressions, one of them must match too, except for directories, which are always walked. Paths are matched below the
 root, without a leading slash; bytes that are no UTF-8 are matched as U+FFFD.
 
-What this module does not do: follow gitignore's rule of a file's parents (an excluded directory is never entered,
-which is the same), or read ``.gitignore`` files.
+What this module does not do: ask about the parents of what is excluded (an excluded directory is never entered), or
+read ``.gitignore`` files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pathspec
 import re2
 
+from actors.scanner.gitignore import GitIgnore, parse
 from actors.scanner.look import Takes
 from fustor.runtime.source import SourceConfig
 from protocols.errors import ConfigError
 
 
-def _gitignore(field: str, lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
+def _gitignore(field: str, lines: Sequence[str]) -> GitIgnore:
     for place, line in enumerate(lines):
         try:
-            pathspec.GitIgnoreSpec.from_lines([line])
+            parse(line)
         except ValueError as error:
-            raise ConfigError(f"{field}[{place}]", line, f"a gitignore pattern ({error})") from None
-    return pathspec.GitIgnoreSpec.from_lines(lines)
+            raise ConfigError(f"{field}[{place}]", line, f"a gitignore pattern is accepted ({error})") from None
+    return GitIgnore(lines)
 
 
 def _expressions(field: str, sources: Sequence[str]) -> list[re2._Regexp[str]]:
@@ -44,7 +44,9 @@ def _expressions(field: str, sources: Sequence[str]) -> list[re2._Regexp[str]]:
             part = text.rpartition(": ")[2]
             at = source.find(part) if part else -1
             where = f" at position {at}" if at >= 0 else ""
-            raise ConfigError(f"{field}[{place}]", source, f"a regular expression of RE2 ({text}{where})") from None
+            raise ConfigError(
+                f"{field}[{place}]", source, f"a regular expression of RE2 is accepted ({text}{where})"
+            ) from None
     return compiled
 
 
@@ -68,13 +70,12 @@ def compile_patterns(source: SourceConfig) -> Takes | None:
 
     def takes(path: bytes, is_directory: bool) -> bool:
         text = path.decode("utf-8", "replace")
-        probe = text + "/" if is_directory else text
-        if source.exclude and exclude.match_file(probe):
+        if exclude.decide(text, is_directory):
             return False
         if any(regex.search(text) for regex in exclude_regex):
             return False
         if not selective or is_directory:
             return True
-        return include.match_file(probe) or any(regex.search(text) for regex in include_regex)
+        return include.covers(text, is_directory) or any(regex.search(text) for regex in include_regex)
 
     return takes

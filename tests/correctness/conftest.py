@@ -26,3 +26,14 @@ def place(cluster: Cluster, request: pytest.FixtureRequest) -> Path:
     folder = cluster.root / str(request.node.name)[:60]
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests that leave it as they found it. Everything is looked at again every few seconds."""
+    folder = tmp_path_factory.mktemp("shared")
+    root = folder / "root"
+    root.mkdir()
+    made = Cluster(root, folder / "state", source="fast_audit_seconds = 2\nfull_audit_seconds = 4")
+    yield made
+    made.down()

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -70,11 +70,22 @@ class Cluster:
         agent: text that is put behind the ``[[sources]]`` table of agent.toml (patterns, audit periods).
         fusion: text appended to fusion.toml.
         limits: text appended to agent.toml.
+        wrapper: a command that runs every ``fustor`` command, in front of it.
     """
 
-    def __init__(self, root: Path, state: Path, *, source: str = "", limits: str = "", fusion: str = "") -> None:
+    def __init__(
+        self,
+        root: Path,
+        state: Path,
+        *,
+        source: str = "",
+        limits: str = "",
+        fusion: str = "",
+        wrapper: Sequence[str] = (),
+    ) -> None:
         self.root = root
         self.state = state
+        self._wrapper = wrapper
         if source or limits or fusion:
             self._prepare(source, limits, fusion)
         self.up()
@@ -84,7 +95,7 @@ class Cluster:
     ) -> subprocess.CompletedProcess[str]:
         """Run ``fustor ARGUMENTS``."""
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "fustor.admin", *arguments],
+            [*self._wrapper, sys.executable, "-P", "-m", "fustor.admin", *arguments],
             capture_output=True,
             text=True,
             timeout=PATIENCE * 2,
@@ -243,11 +254,26 @@ class Poller:
     Asks for a path twenty times a second while a test does something, as a context manager.
 
     At the end: every answer was a 200 with valid JSON, and generations never went back.
+
+    Args:
+        cluster: whom to ask.
+        path: what for, with its children.
+        retries: how many requests may be cut by the death of the worker that had them; each is asked once more.
+        pause: seconds between two requests.
+
+    Attributes:
+        answers: the root nodes, in the order of asking.
+        received: when each had come, in seconds since 1970.
+        retried: how many were asked twice.
     """
 
-    def __init__(self, cluster: Cluster, path: bytes = b"/") -> None:
+    def __init__(self, cluster: Cluster, path: bytes = b"/", *, retries: int = 0, pause: float = 0.05) -> None:
         self._cluster = cluster
         self._path = path
+        self._retries = retries
+        self._pause = pause
+        self.received: list[float] = []
+        self.retried = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.answers: list[dict[str, Any]] = []
@@ -270,12 +296,23 @@ class Poller:
         return (answer["state"] for answer in self.answers)
 
     def _run(self) -> None:
-        while not self._stop.wait(0.05):
+        while not self._stop.wait(self._pause):
             try:
-                answer = self._cluster.get(f"/fs/tree?path={quote(self._path)}&max_depth=1")
+                answer = self._ask()
                 if answer.status != 200:
                     self.failures.append(f"{answer.status}: {answer.body[:100]!r}")
                 else:
                     self.answers.append(answer.json)
+                    self.received.append(time.time())
             except (OSError, ValueError, http.client.HTTPException) as error:
                 self.failures.append(repr(error))
+
+    def _ask(self) -> Answer:
+        target = f"/fs/tree?path={quote(self._path)}&max_depth=1"
+        try:
+            return self._cluster.get(target)
+        except (ConnectionResetError, http.client.RemoteDisconnected, http.client.IncompleteRead):
+            if self.retried >= self._retries:
+                raise
+            self.retried += 1
+            return self._cluster.get(target)

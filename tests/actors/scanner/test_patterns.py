@@ -1,0 +1,164 @@
+"""Which paths belong to a source."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.scanner.look import Takes
+from actors.scanner.patterns import compile_patterns
+from fustor.runtime.source import SourceConfig
+from protocols.errors import ConfigError
+
+
+def source(**patterns: tuple[str, ...]) -> SourceConfig:
+    return SourceConfig(name="data", root="/srv", **patterns)  # type: ignore[arg-type]
+
+
+def takes(**patterns: tuple[str, ...]) -> Takes:
+    compiled = compile_patterns(source(**patterns))
+    assert compiled is not None
+    return compiled
+
+
+def test_without_patterns_there_is_no_test() -> None:
+    assert compile_patterns(source()) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "is_directory", "excluded"),
+    [
+        ("*.tmp", b"a.tmp", False, True),
+        ("*.tmp", b"deep/below/a.tmp", False, True),
+        ("*.tmp", b"a.tmp.txt", False, False),
+        ("/top", b"top", False, True),
+        ("/top", b"deep/top", False, False),
+        ("cache/", b"cache", True, True),
+        ("cache/", b"deep/cache", True, True),
+        ("cache/", b"cache", False, False),  # a file of that name is no directory
+        ("a/b", b"a/b", False, True),
+        ("a/b", b"x/a/b", False, False),  # a slash in the middle anchors it
+        ("a/**/b", b"a/b", False, True),
+        ("a/**/b", b"a/x/y/b", False, True),
+        ("**/b", b"x/y/b", False, True),
+        ("a/**", b"a/x", False, True),
+        ("a/**", b"a", True, False),
+        ("a/*", b"a/x/y", False, True),  # below a directory that is excluded
+        ("?", b"x", False, True),
+        ("?", b"xy", False, False),
+        ("[ab]c", b"bc", False, True),
+        ("[!ab]c", b"bc", False, False),
+        ("# comment", b"# comment", False, False),
+        (r"\#name", b"#name", False, True),
+        (r"\!name", b"!name", False, True),
+        ("name ", b"name", False, True),  # trailing blanks do not count
+        (r"name\ ", b"name ", False, True),
+        ("*", b"anything", True, True),
+    ],
+)
+def test_gitignore(pattern: str, path: bytes, is_directory: bool, excluded: bool) -> None:
+    assert takes(exclude=(pattern,))(path, is_directory) is not excluded
+
+
+def test_the_last_pattern_decides() -> None:
+    test = takes(exclude=("*.log", "!keep.log"))
+    assert not test(b"a.log", False)
+    assert test(b"keep.log", False)
+    assert test(b"deep/keep.log", False)
+    assert not takes(exclude=("!keep.log", "*.log"))(b"keep.log", False)
+
+
+def test_include_leaves_directories_alone() -> None:
+    """Something that is wanted may lie below any of them."""
+    test = takes(include=("*.h5",))
+    assert test(b"deep", True)
+    assert test(b"deep/a.h5", False)
+    assert not test(b"deep/a.txt", False)
+
+
+def test_included_directories_bring_what_is_below() -> None:
+    test = takes(include=("docs/",))
+    assert test(b"docs/a/b.txt", False)
+    assert not test(b"other/b.txt", False)
+
+
+def test_exclude_outranks_include() -> None:
+    test = takes(include=("*.h5",), exclude=("tmp/",))
+    assert not test(b"tmp", True)
+    assert not test(b"tmp/a.h5", False)
+
+
+def test_expressions_are_searched_in_the_path_below_the_root() -> None:
+    assert not takes(exclude_regex=("b/c$",))(b"a/b/c", False)
+    assert takes(exclude_regex=("^b",))(b"a/b/c", False)
+    test = takes(include_regex=(r"^run\d+/",))
+    assert test(b"run17/x", False)
+    assert test(b"other", True)
+    assert not test(b"other/x", False)
+
+
+def test_expressions_and_patterns_are_alternatives_of_each_other() -> None:
+    test = takes(include=("*.h5",), include_regex=(r"^notes/",))
+    assert test(b"a.h5", False)
+    assert test(b"notes/a.txt", False)
+    assert not test(b"a.txt", False)
+    test = takes(exclude=("*.tmp",), exclude_regex=("^old/",))
+    assert not test(b"old/x", False)
+    assert not test(b"x.tmp", False)
+    assert test(b"x", False)
+
+
+def test_names_that_are_no_utf8_are_matched_by_the_replacement_character() -> None:
+    assert not takes(exclude=("a*b",))(b"a\xff\xfeb", False)
+    assert not takes(exclude=("\N{REPLACEMENT CHARACTER}",))(b"\xff", False)
+    assert not takes(exclude_regex=("^\N{REPLACEMENT CHARACTER}$",))(b"\xff", False)
+    assert not takes(exclude=("ünï",))("ünï".encode(), False)
+
+
+@pytest.mark.parametrize("name", [b"new\nline", b"tab\t", b'quo"te', b"back\\slash", b"\x01", b"x" * 255])
+def test_any_name_can_be_asked(name: bytes) -> None:
+    assert takes(exclude=("nothing",), exclude_regex=("^nothing$",))(b"a/" + name, False)
+    assert not takes(exclude=("*",))(name, False)
+
+
+def test_an_expression_that_explodes_elsewhere_does_not() -> None:
+    """RE2 takes time linear in the text; a backtracking engine would not return from this."""
+    assert takes(exclude_regex=("^(a+)+$",))(b"a" * 4000 + b"b", False)
+
+
+@pytest.mark.parametrize(
+    ("expression", "position", "why"),
+    [
+        ("abc(def", 0, "missing )"),
+        ("ab[cd", 2, "missing ]"),
+        ("ab*cd**", 5, "bad repetition operator"),
+        (r"abc\8", 3, "invalid escape sequence"),
+        ("(?=look)", 0, "invalid perl operator"),
+        (r"(a)\1", 3, "invalid escape sequence"),
+        ("a{2,1}", 1, "invalid repetition size"),
+    ],
+)
+@pytest.mark.parametrize("field", ["include_regex", "exclude_regex"])
+def test_a_bad_expression_is_named_with_its_position(field: str, expression: str, position: int, why: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compile_patterns(source(**{field: ("fine", expression)}))
+    text = str(caught.value)
+    assert text.startswith(f"{field}[1] = {expression!r}")
+    assert why in text
+    assert f"at position {position}" in text
+
+
+@pytest.mark.parametrize("pattern", ["!", "///", "**a/!/[", "a/***//"])
+def test_a_gitignore_pattern_either_is_one_or_is_named(pattern: str) -> None:
+    """What git ignores as meaningless is either accepted or refused by name, and never an error of another kind."""
+    try:
+        compiled = compile_patterns(source(exclude=("fine", pattern)))
+    except ConfigError as error:
+        assert str(error).startswith(f"exclude[1] = {pattern!r}")
+    else:
+        assert compiled is not None
+        assert not compiled(b"fine", False)
+
+
+def test_a_bad_gitignore_pattern_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^include\[1\] = '!': a gitignore pattern"):
+        compile_patterns(source(include=("fine", "!")))
