@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "fustor" / "guardian" / "main.py"
 
