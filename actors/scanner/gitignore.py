@@ -3,7 +3,8 @@ Patterns in the language of gitignore(5), each translated to one RE2 expression,
 the path whatever the pattern.
 
 A pattern is matched against a path itself, not against what lies above it: whoever walks a tree decides at each
-directory whether to enter it, and git does the same. Checked against ``git check-ignore``.
+directory whether to enter it, and git does the same. Compared with ``git check-ignore``; where git departs from its own
+manual (``a**/b``), the manual holds.
 
 What this module does not do: read files, or know what a match is good for.
 """

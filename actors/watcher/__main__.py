@@ -311,9 +311,8 @@ class Watcher:
             self._core.events(records, wall, drained=len(records) < _READ // 2)
 
     async def _tick(self) -> None:
-        period = min(0.25, self._config.limits.watermark_seconds)
         while True:
-            await trio.sleep(period)
+            await trio.sleep(min(1.0, self._core.watermark_period))
             self._drain()
             self._pump()
 

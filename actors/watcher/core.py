@@ -58,6 +58,7 @@ class WatcherLimits:
         audit_dirs_per_second: the most that audits may look at.
         probe_seconds: how often a missing root, a refused watch or an unreadable directory is tried again.
         watermark_seconds: how often a watermark is sent when nothing else is.
+        idle_watermark_seconds: the same once nothing has happened for eight of these periods.
     """
 
     unapplied_bytes: int = attrs.field(default=16 << 20, validator=between(1 << 14, 1 << 40))
@@ -69,6 +70,7 @@ class WatcherLimits:
     audit_dirs_per_second: int = attrs.field(default=2_000, validator=between(1, 1000000))
     probe_seconds: float = attrs.field(default=2.0, validator=between(0.05, 3600))
     watermark_seconds: float = attrs.field(default=0.25, validator=between(0.01, 60))
+    idle_watermark_seconds: float = attrs.field(default=1.0, validator=between(0.01, 60))
 
 
 @attrs.define(eq=False)
@@ -169,6 +171,7 @@ class WatcherCore:
         self._last_tick: float | None = None
         self._retry_due = 0.0
         self._watermark_due = 0.0
+        self._quiet = 0  # watermarks in a row with nothing between them
         self._sent: tuple[object, ...] = ()
         self._marked = 0  # number of the last item with a watermark
         self._scanned = False
@@ -958,7 +961,7 @@ class WatcherCore:
     def tick(self, now: float, wall: int) -> None:
         """
         Periods and watermarks. To be called after every batch of events or results, and at least every
-        ``watermark_seconds``.
+        ``watermark_period``.
         """
         if not self._began_wall:
             self._began_wall = wall
@@ -973,10 +976,19 @@ class WatcherCore:
         # While things happen a claim rides with every item; else it waits for its period.
         if not changed and now < self._watermark_due and (claim == sent_claim or self.number == self._marked):
             return
+        self._quiet = self._quiet + 1 if self.number == self._marked else 0
         self._emit([Watermark(*status)])
         self._sent = status
         self._marked = self.number
-        self._watermark_due = now + self.limits.watermark_seconds
+        self._watermark_due = now + self.watermark_period
+
+    @property
+    def watermark_period(self) -> float:
+        """Seconds between watermarks as things are: a quiet source costs a quarter of a busy one."""
+        limits = self.limits
+        if self._quiet < 8:
+            return limits.watermark_seconds
+        return max(limits.watermark_seconds, limits.idle_watermark_seconds)
 
     def _status(self) -> tuple[int, str, bool, tuple[str, ...], dict[str, int]]:
         if not self._scanned and self.phases.reached:

@@ -19,10 +19,11 @@ from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, ServerCurve, open_socket
 from fustor.runtime.zap import serve_zap
 from protocols.codec import decode, encode
-from protocols.errors import ConfigError
+from protocols.errors import ConfigError, MachineError
 from protocols.messages import Goodbye, Heartbeat, HeartbeatReply, Login, LoginReply
 from protocols.restart import BackoffPolicy
 from protocols.session import Accepted, AgentPolicy, AgentSession, AgentState, Refused, Superseded
+from tests.support.sides import free_ports
 
 LOG = logging.getLogger("test")
 AGENTS = frozenset({"agent"})
@@ -50,9 +51,14 @@ class Stage:
     agent: KeyPair
     endpoint: str
 
-    def open(self) -> MeshSocket:
+    async def open(self) -> MeshSocket:
         curve = ServerCurve(self.fusion.secret, AGENTS)
-        return MeshSocket(open_socket(self.context, zmq.ROUTER, bind=self.endpoint, curve=curve))
+        for _ in range(6000):
+            try:
+                return MeshSocket(open_socket(self.context, zmq.ROUTER, bind=self.endpoint, curve=curve))
+            except MachineError:  # libzmq closes the socket before it in a thread of its own
+                await trio.sleep(0.01)
+        raise AssertionError(f"{self.endpoint} never becomes free")
 
 
 @pytest.fixture
@@ -63,8 +69,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     write_public(str(tmp_path / "authorized" / "local.pub"), agent)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     theirs: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with theirs.socket(zmq.ROUTER) as probe:
-        port = probe.bind_to_random_port("tcp://127.0.0.1")
+    port = free_ports(1)
     outcomes: list[Any] = []
     session = AgentSession("local", 7, "i", "0.1.0", ("data",), random.Random(1), POLICY)
     link = Link(
@@ -108,7 +113,7 @@ async def answer(socket: MeshSocket, outcome: str = "ok") -> None:
 
 
 async def test_login_heartbeats_goodbye(stage: Stage) -> None:
-    socket = stage.open()
+    socket = await stage.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stage.link.run)
         await admit(socket)
@@ -130,7 +135,7 @@ async def test_fusion_may_come_late_go_and_come_back(stage: Stage) -> None:
         while stage.link.counters["connections"] < 2:  # noqa: ASYNC110
             await trio.sleep(0.01)
         for _ in range(2):
-            socket = stage.open()
+            socket = await stage.open()
             await admit(socket)
             await answer(socket)
             socket.close()
@@ -139,7 +144,7 @@ async def test_fusion_may_come_late_go_and_come_back(stage: Stage) -> None:
 
 
 async def test_a_fusion_that_answers_nothing_is_left(stage: Stage) -> None:
-    socket = stage.open()
+    socket = await stage.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stage.link.run)
         peer = await admit(socket)
@@ -151,7 +156,7 @@ async def test_a_fusion_that_answers_nothing_is_left(stage: Stage) -> None:
 
 
 async def test_outcomes_are_told_and_asked_for_again(stage: Stage) -> None:
-    socket = stage.open()
+    socket = await stage.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stage.link.run)
         await admit(socket, "refused")
@@ -169,7 +174,7 @@ async def test_outcomes_are_told_and_asked_for_again(stage: Stage) -> None:
 
 
 async def test_rubbish_is_counted(stage: Stage) -> None:
-    socket = stage.open()
+    socket = await stage.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stage.link.run)
         peer = await admit(socket)
@@ -185,6 +190,6 @@ async def test_a_key_that_can_not_be_read_is_an_error(stage: Stage) -> None:
     def missing() -> ClientCurve:
         raise ConfigError("fusion_key_file", "x", "a file is accepted")
 
-    link = Link(zmq.Context(), stage.endpoint, missing, stage.link.session, statuses=tuple, on_outcome=print, log=LOG)
+    link = Link(stage.context, stage.endpoint, missing, stage.link.session, statuses=tuple, on_outcome=print, log=LOG)
     with pytest.raises(ConfigError):
         await link.run()
