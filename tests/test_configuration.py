@@ -24,7 +24,7 @@ SECTIONS = {
     "[[sources]]": "fustor.runtime.source:SourceConfig",
     "[limits.shell]": "protocols.supervision:Policy",
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",
-    "[limits.watcher]": "actors.watcher.core:WatcherLimits",
+    "[limits.watcher]": "actors.watcher.limits:WatcherLimits",
     "[limits.scanner]": "actors.scanner.worker:ScannerLimits",
     "[limits.syncer]": "actors.syncer.__main__:SyncerLimits",
     "[limits.view]": "actors.view.config:ViewLimits",

@@ -114,6 +114,8 @@ class Worker:
         Returns:
             Whether the sockets are free to be closed; false only when the watcher takes nothing for so long.
         """
+        if self._wake < 0:
+            return True  # stopped before
         self._stopping = True
         os.eventfd_write(self._wake, 1)
         if self._thread is not None:
@@ -125,7 +127,9 @@ class Worker:
             if self._channel is not None:
                 self._channel.close()
             if not self._stuck and (self._thread is None or not self._thread.is_alive()):
-                os.close(self._wake)  # else a thread that returns still writes to it
+                # Else a thread that returns still writes to it.
+                os.close(self._wake)
+                self._wake = -1
             return True
 
     def check(self, now: float) -> None:

@@ -21,8 +21,9 @@ import trio
 import zmq
 from inotify_simple import INotify
 
-from actors.watcher.core import WatcherCore, WatcherLimits
+from actors.watcher.core import WatcherCore
 from actors.watcher.inotify import MASK
+from actors.watcher.limits import WatcherLimits
 from fustor.runtime.actor import Host, run_actor
 from fustor.runtime.config import structure
 from fustor.runtime.mesh import MeshSocket

@@ -25,10 +25,12 @@ from collections.abc import Iterable
 import attrs
 
 from actors.watcher import inotify
+from actors.watcher.audits import Audits
+from actors.watcher.limits import WatcherLimits
+from actors.watcher.links import HardLinks, Place
 from actors.watcher.pending import NO_PHASE, Phases
 from actors.watcher.sweep import Sweep
 from actors.watcher.table import CROSSED, FAILED, HUNG, LISTED, QUEUED, ROOT, UNWATCHED, DirTable
-from fustor.runtime.config import between
 from protocols import data
 from protocols.codec import encode, pack
 from protocols.data import Found, Item, Listing, Moved, Names, Operation, Result, Root, Task, Watermark, Work
@@ -41,36 +43,6 @@ _NO_ROWS = pack([])
 REMOTE = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "9p", "afs", "lustre", "gpfs", "glusterfs", "beegfs"}
 )
-
-
-@attrs.frozen
-class WatcherLimits:
-    """
-    Bounds of a watcher. Each is reported (a gauge or a reason) while it bites.
-
-    Attributes:
-        unapplied_bytes: items kept until they are applied; no new work is handed out above it.
-        dirty_names: names waiting to be looked at; above it the fullest directories are listed whole instead.
-        early_events: events kept for watches that no result has named yet; above it a gap is declared.
-        names_per_work: names in one work message.
-        dirs_per_work: directories in one work message.
-        links: names of hard-linked files kept to be looked at together.
-        audit_dirs_per_second: the most that audits may look at.
-        probe_seconds: how often a missing root, a refused watch or an unreadable directory is tried again.
-        watermark_seconds: how often a watermark is sent when nothing else is.
-        idle_watermark_seconds: the same once nothing has happened for eight of these periods.
-    """
-
-    unapplied_bytes: int = attrs.field(default=16 << 20, validator=between(1 << 14, 1 << 40))
-    dirty_names: int = attrs.field(default=200_000, validator=between(16, 1 << 31))
-    early_events: int = attrs.field(default=100_000, validator=between(16, 1 << 31))
-    names_per_work: int = attrs.field(default=2_000, validator=between(1, 100000))
-    dirs_per_work: int = attrs.field(default=32, validator=between(1, 4096))
-    links: int = attrs.field(default=100_000, validator=between(0, 1 << 31))
-    audit_dirs_per_second: int = attrs.field(default=2_000, validator=between(1, 1000000))
-    probe_seconds: float = attrs.field(default=2.0, validator=between(0.05, 3600))
-    watermark_seconds: float = attrs.field(default=0.25, validator=between(0.01, 60))
-    idle_watermark_seconds: float = attrs.field(default=1.0, validator=between(0.01, 60))
 
 
 @attrs.define(eq=False)
@@ -157,18 +129,16 @@ class WatcherCore:
         self._failed: dict[int, int] = {}
         self._unwatched: set[int] = set()
         self._crossed = 0
-        self._links: dict[int, set[tuple[int, bytes]]] = {}
-        self._linked: dict[tuple[int, bytes], int] = {}
-        self._following: set[tuple[int, bytes]] = set()
+        self._links = HardLinks(self.limits.links)
+        self._following: set[Place] = set()
         self._gap: Sweep | None = None
         self._gap_phase = NO_PHASE
-        self._audit_fast: Sweep | None = None
-        self._audit_full: Sweep | None = None
-        self._fast_period, self._full_period = fast_audit, full_audit
-        self._fast_due: float | None = None
-        self._allowance = 0.0
-        self._full_credit = 0.0
-        self._last_tick: float | None = None
+        self._audits = Audits(
+            self.table,
+            fast_period=fast_audit,
+            full_period=full_audit,
+            per_second=self.limits.audit_dirs_per_second,
+        )
         self._retry_due = 0.0
         self._watermark_due = 0.0
         self._quiet = 0  # watermarks in a row with nothing between them
@@ -176,7 +146,6 @@ class WatcherCore:
         self._marked = 0  # number of the last item with a watermark
         self._scanned = False
         self._fstype = ""
-        self._remote_as_of = 0
         self._began_wall = 0
         self._emit([Root(self.table.id_of(ROOT))])
         self._queue(ROOT, self.phases.begin())
@@ -542,21 +511,9 @@ class WatcherCore:
     def _sweep_tasks(self) -> list[tuple[Task, Flight]]:
         if self._gap is not None:
             return self._take_from(self._gap, self.limits.dirs_per_work)
-        tasks: list[tuple[Task, Flight]] = []
         if not self._scanned:
-            return tasks
-        for sweep in (self._audit_fast, self._audit_full):
-            if sweep is None or self._allowance < 1:
-                continue
-            most = int(min(self._allowance, self.limits.dirs_per_work - len(tasks)))
-            if sweep is self._audit_full:
-                most = min(most, int(self._full_credit))
-            got = self._take_from(sweep, most)
-            self._allowance -= len(got)
-            if sweep is self._audit_full:
-                self._full_credit -= len(got)
-            tasks += got
-        return tasks
+            return []
+        return self._audits.take(self.limits.dirs_per_work, self._take_from)
 
     def _take_from(self, sweep: Sweep, most: int) -> list[tuple[Task, Flight]]:
         tasks: list[tuple[Task, Flight]] = []
@@ -667,7 +624,7 @@ class WatcherCore:
         if lo == b"" or result.wd:
             self._note_watch(index, result.wd)
         if result.own:
-            table.mtime[index], table.ctime[index] = result.own[data.MTIME], result.own[data.CTIME]
+            table.note_times(index, result.own[data.MTIME], result.own[data.CTIME])
         ignore = {name for name in flight.touched if name and name >= lo and (hi is None or name < hi)}
         ignore |= self._stuck.get(index, set())
         ignore.update(result.unreadable)
@@ -717,7 +674,7 @@ class WatcherCore:
         ops.append(Names(table.id_of(index), result.own, tuple(ids), tuple(ignore)))
         self._note_links(index, flight, result)
         for name in gone:
-            self._unlinked(index, name)
+            self._follow(self._links.forget((index, name)))
         if result.own:
             table.ctime[index] = 0  # what the last listing saw is no longer what is known: a fast pass must list
         if result.last:
@@ -842,40 +799,19 @@ class WatcherCore:
     def _note_links(self, index: int, flight: Flight, result: Result) -> None:
         for name, ino in result.links:
             place = (index, name)
-            before = self._linked.get(place)
-            if before is not None and before != ino:
-                self._unlinked(index, name)
-            if before != ino:
-                if len(self._linked) >= self.limits.links:
-                    continue
-                self._linked[place] = ino
-            others = self._links.setdefault(ino, set())
-            others.add(place)
+            self._follow(self._links.note(place, ino))
             if not result.listed and name not in flight.following:
-                self._follow(ino, place)
+                self._follow(self._links.others(place, ino))
 
-    def _unlinked(self, index: int, name: bytes) -> None:
-        ino = self._linked.pop((index, name), None)
-        if ino is None:
-            return
-        others = self._links.get(ino, set())
-        others.discard((index, name))
-        if not others:
-            self._links.pop(ino, None)
-        self._follow(ino, (index, name))
-
-    def _follow(self, ino: int, cause: tuple[int, bytes]) -> None:
-        """The other names of a changed file have changed without an event of their own."""
-        for place in list(self._links.get(ino, ())):
-            if place == cause:
-                continue
+    def _follow(self, places: Iterable[Place]) -> None:
+        """Other names of a changed file have changed without an event of their own."""
+        for place in places:
             index, name = place
-            if not self.table.parent[index] and index != ROOT:
-                self._links[ino].discard(place)
-                self._linked.pop(place, None)
-                continue
-            self._following.add(place)
-            self._touch(index, name)
+            if self.table.parent[index] or index == ROOT:
+                self._following.add(place)
+                self._touch(index, name)
+            else:
+                self._links.forget(place)  # it went with its directory
 
     # -- storage that does not answer ---------------------------------------------------------------------------------
 
@@ -993,7 +929,7 @@ class WatcherCore:
     def _status(self) -> tuple[int, str, bool, tuple[str, ...], dict[str, int]]:
         if not self._scanned and self.phases.reached:
             self._scanned = True
-            self._remote_as_of = self._began_wall
+            self._audits.finished = self._began_wall
         unreadable = sum(error == errors.EACCES for error in self._failed.values())
         failed = len(self._failed) - unreadable
         stuck = sum(len(names) for names in self._stuck.values())
@@ -1023,7 +959,7 @@ class WatcherCore:
             state = "degraded"
         else:
             state = "live"
-        claim = self._remote_as_of if self._fstype in REMOTE else self.phases.reached
+        claim = self._audits.finished if self._fstype in REMOTE else self.phases.reached
         return (
             claim if self._scanned else 0,
             state,
@@ -1041,8 +977,6 @@ class WatcherCore:
         )
 
     def _sweeps(self, now: float, wall: int) -> None:
-        elapsed = 0.0 if self._last_tick is None else max(0.0, now - self._last_tick)
-        self._last_tick = now
         gap = self._gap
         if gap is not None and gap.done(self.table):
             if gap.full:
@@ -1051,23 +985,8 @@ class WatcherCore:
                 self._gap_phase = NO_PHASE
             else:
                 self._gap = Sweep(full=True)
-        if not self._scanned:
-            return
-        limit = float(self.limits.audit_dirs_per_second)
-        self._allowance = min(limit, self._allowance + elapsed * limit)
-        self._full_credit = min(limit, self._full_credit + elapsed * self.table.live / self._full_period)
-        if self._fast_due is None:
-            self._fast_due = now + self._fast_period
-        if self._audit_fast is not None and self._audit_fast.done(self.table):
-            self._audit_fast = None
-        if self._audit_fast is None and now >= self._fast_due:
-            self._audit_fast = Sweep(full=False)
-            self._fast_due = now + self._fast_period
-        if self._audit_full is not None and self._audit_full.done(self.table):
-            self._remote_as_of = self._audit_full.began
-            self._audit_full = None
-        if self._audit_full is None:
-            self._audit_full = Sweep(full=True, began=wall)
+        if self._scanned:
+            self._audits.tick(now, wall)
 
     def _retry(self) -> None:
         if self.offline:
@@ -1096,6 +1015,6 @@ class WatcherCore:
             "handed": len(self._handed),
             "unapplied_items": len(self.items),
             "unapplied_bytes": self.unapplied,
-            "links": len(self._linked),
+            "links": len(self._links),
             "early": self._early_count,
         }

@@ -185,6 +185,15 @@ class DirTable:
         parts.reverse()
         return b"/".join(parts)
 
+    def note_times(self, index: int, mtime: int, ctime: int) -> None:
+        """
+        Keep the times of a listing, in ns since 1970. Of a time that does not fit in 64 bits (the year 2262 and
+        later, which ext4 can hold) nothing is kept: such a directory never counts as unchanged.
+        """
+        if max(abs(mtime), abs(ctime)) >> 63:
+            mtime = ctime = 0
+        self.mtime[index], self.ctime[index] = mtime, ctime
+
     def after(self, index: int) -> int:
         """The next live index after ``index`` in the order of the arrays, 0 at the end."""
         for at in range(index + 1, len(self.parent)):

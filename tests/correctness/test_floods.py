@@ -62,12 +62,14 @@ def test_an_overflow_is_declared_counted_and_repaired(cluster: Cluster, place: P
 def test_two_writers(cluster: Cluster, place: Path) -> None:
     for writer in ("one", "two"):
         (place / writer).mkdir()
+    cluster.assert_right()
     with Poller(cluster, os.fsencode(f"/{place.name}")):
         writers.finish(*[writers.start("files", place / writer, 30_000) for writer in ("one", "two")])
         cluster.assert_right()
 
 
 def test_a_burst_as_fast_as_the_disk_takes_it(cluster: Cluster, place: Path) -> None:
+    cluster.assert_right()
     with Poller(cluster, os.fsencode(f"/{place.name}")) as poller:
         writers.finish(writers.start("files", place, 50_000))
         ended = os.stat(place / "49/49999").st_mtime

@@ -25,8 +25,8 @@ def watched(cluster: Cluster, folder: Path, retries: int, mischief: Callable[[],
     """
     Do ``mischief`` while a ledger is kept in ``folder`` and polled, and check that no answer ever claims what it lacks.
     """
+    cluster.assert_right()
     with Poller(cluster, os.fsencode(f"/{folder.name}"), retries=retries) as poller:
-        until(lambda: "children" in cluster.tree(os.fsencode(f"/{folder.name}"), max_depth=1), "the folder to be listed")
         ledger = Ledger(folder, 3.0, 300)
         until(lambda: any(folder.iterdir()), "the first change")
         mischief()

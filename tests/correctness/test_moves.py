@@ -65,6 +65,7 @@ def test_a_big_tree_moved_in_blocks_no_answer(cluster: Cluster, place: Path) -> 
     for number in range(20):
         (outside / str(number)).mkdir()
         writers.finish(writers.start("files", outside / str(number), 1_000))
+    cluster.assert_right()
     with Poller(cluster, os.fsencode(f"/{place.name}"), pause=0.005) as poller:
         asked = len(poller.answers)
         os.rename(outside, place / "big")

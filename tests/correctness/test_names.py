@@ -14,7 +14,6 @@ SINGLE = [bytes([byte]) for byte in range(1, 256) if byte not in b"/."]
 OTHERS = [
     b"...",
     b". ",
-    b" ",
     b"-rf",
     b"new\nline\ttab\r",
     b"quo\"te's",

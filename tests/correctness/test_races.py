@@ -66,6 +66,7 @@ class Renames:
 
 
 def test_renames_on_three_levels_during_creates(cluster: Cluster, place: Path) -> None:
+    cluster.assert_right()
     with Poller(cluster, os.fsencode(f"/{place.name}")):
         (place / "creates").mkdir()
         with Renames(place) as renames:

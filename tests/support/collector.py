@@ -34,9 +34,7 @@ class Collector:
         self.incarnation = ""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._uplink = MeshSocket(
-            open_socket(
-                self._context, zmq.PULL, connect=f"ipc://{run}/uplink.data", hwm=64, max_size=DATA_LIMITS.size
-            )
+            open_socket(self._context, zmq.PULL, connect=f"ipc://{run}/uplink.data", hwm=64, max_size=DATA_LIMITS.size)
         )
         self.back = MeshSocket(open_socket(self._context, zmq.PUSH, connect=f"ipc://{run}/found.data", hwm=64))
 
@@ -87,6 +85,10 @@ class Collector:
     async def state(self, state: str) -> None:
         """Until the source is declared to be in ``state``."""
         await until(lambda: self.view.watermark is not None and self.view.watermark.state == state)
+
+    async def claims(self, when: int) -> None:
+        """Until everything before ``when`` is claimed to be contained."""
+        await until(lambda: self.view.watermark is not None and self.view.watermark.as_of_ns > when)
 
     def close(self) -> None:
         """Give the sockets back."""

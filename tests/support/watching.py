@@ -42,7 +42,8 @@ class WatchingSide:
         self._connection: socket.socket | None = None
 
     def accept(self) -> dict[str, Any]:
-        """Let a scanner in; what it said of itself."""
+        """Let a scanner in, in the place of the one before; what it said of itself."""
+        self.hang_up()
         connection, _ = self._listener.accept()
         connection.settimeout(PATIENCE_MS / 1000)
         hello: dict[str, Any] = unpack(connection.recv(4096))

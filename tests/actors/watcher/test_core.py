@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from actors.watcher.limits import WatcherLimits
 from protocols.data import Stuck, Unstuck
 from tests.support.bench import Bench
 from tests.support.mischief import Mischief
@@ -232,8 +233,6 @@ def test_replaced_store_begins_a_new_epoch(bench: Bench, tmp_path: Path) -> None
 
 def test_window_bounds_what_is_not_applied(tmp_path: Path) -> None:
     """Without acknowledgements work stops at the limit, events go on being collected, and nothing is lost."""
-    from actors.watcher.core import WatcherLimits
-
     root = tmp_path / "root"
     for i in range(300):
         (root / f"d{i}").mkdir(parents=True)

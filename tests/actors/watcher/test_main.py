@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,7 @@ async def test_no_claim_is_false_while_writing(source: Source) -> None:
         name = f"d{i % 10}/w{i}"
         (source.root / name).touch()
         written[name.encode()] = time.time_ns()
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         mark = source.view.view.watermark
         assert mark is not None
         known = source.view.view.entries()
@@ -225,7 +225,7 @@ async def test_no_claim_is_false_while_writing(source: Source) -> None:
         assert claimed <= known.keys()
         checked += len(claimed)
         if i % 20 == 0:
-            await until(lambda at=written[name.encode()]: source.view.view.watermark.as_of_ns > at)  # type: ignore[misc]
+            await source.view.claims(written[name.encode()])
     assert checked > 0
     await source.view.right(source.root)
 
@@ -240,7 +240,7 @@ async def test_random_changes_while_everybody_dies_in_turn(source: Source, tmp_p
     for victim in ("scanner.data.0", "watcher.data", "scanner.data.1"):
         for _ in range(150):
             mischief.do()
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         source.actors.kill(victim)
         for _ in range(50):
             mischief.do()
@@ -250,7 +250,7 @@ async def test_random_changes_while_everybody_dies_in_turn(source: Source, tmp_p
             source.scan(int(victim[-1]))
         for _ in range(50):
             mischief.do()
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
     # A change under a name that was gone before it was ever seen is the audit's job: let it look at everything.
     source.actors.kill("watcher.data")
     source.watch()
@@ -318,8 +318,8 @@ def test_unreadable_state_counts_as_nothing_remembered(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def good(tmp_path: Path) -> Iterator[dict[str, Any]]:
-    yield {"source": {"name": "data", "root": str(tmp_path)}, "state": str(tmp_path), "limits": {}}
+def good(tmp_path: Path) -> dict[str, Any]:
+    return {"source": {"name": "data", "root": str(tmp_path)}, "state": str(tmp_path), "limits": {}}
 
 
 def test_check(good: dict[str, Any]) -> None:
@@ -331,5 +331,3 @@ def test_check(good: dict[str, Any]) -> None:
     assert "source.root = 'relative': an absolute path" in done.stdout
     assert "limits.dirty_names = 'many'" in done.stdout
     assert check("actors.watcher", "no JSON").returncode == 2
-
-

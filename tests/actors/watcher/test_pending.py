@@ -87,7 +87,11 @@ def test_endless_work_keeps_bounded_books() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(st.just("begin"), st.just("drained"), st.tuples(st.sampled_from(["end", "more"]), st.integers(0)))))
+@given(
+    st.lists(
+        st.one_of(st.just("begin"), st.just("drained"), st.tuples(st.sampled_from(["end", "more"]), st.integers(0)))
+    )
+)
 def test_no_claim_is_ever_false_or_goes_back(steps: list[str | tuple[str, int]]) -> None:
     """
     Changes happen at the moment they are seen at the latest. A claim of t says that all work for changes seen before the
