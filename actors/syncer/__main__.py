@@ -22,6 +22,10 @@ from protocols.errors import DecodeError, ProtocolError
 from protocols.sequencing import SendWindow
 
 
+#: Acknowledgements are repeated several times a second: after so long without one the view is not there.
+_SILENCE_SECONDS = 3.0
+
+
 @attrs.frozen
 class SyncerLimits:
     """
@@ -169,7 +173,13 @@ class Syncer:
         """Acknowledgements into the window, and on to the watcher."""
         ours = (self._config.agent, self._config.source)
         while True:
-            frames = await acks.receive()
+            frames: list[bytes] = []
+            with trio.move_on_after(_SILENCE_SECONDS):
+                frames = await acks.receive()
+            # Waiting for Fusion, for days if need be, is no hang.
+            self._host.state = "running" if frames else "waiting"
+            if not frames:
+                continue
             try:
                 ack = decode(frames[-1], Ack)
             except ProtocolError as error:
