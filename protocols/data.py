@@ -93,7 +93,7 @@ class Result:
     Attributes:
         dir: id, as in the task.
         status: ``ok``, ``same``, ``lost`` or ``failed``.
-        errno: why it failed; 0 otherwise.
+        errno: why it failed; with ok: why its ``unreadable`` names, or further listings, fail; 0 otherwise.
         own: the directory's own row with an empty name (see ``Row``); empty when it could not be had.
         dev: device of the directory.
         wd: its watch descriptor; 0 when not asked for, −errno when the watch could not be added.

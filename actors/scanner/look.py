@@ -22,6 +22,8 @@ from protocols.data import FAILED, LOST, OK, SAME, Result, Row, Task
 
 #: From this many entries on a listing is sorted and sent in parts of this size.
 PART = 4096
+#: Times that fit in a message (msgpack integers), in ns since 1970. File systems can hold others.
+_FIRST, _LAST = -(1 << 63), (1 << 64) - 1
 #: A path longer than this is opened in steps: PATH_MAX is 4096 with the final NUL.
 _STEP = 3000
 
@@ -125,6 +127,8 @@ class Looker:
         links: list[tuple[bytes, int]] = []
         crossed: list[bytes] = []
         unreadable: list[bytes] = []
+        # Whether it could be listed is known only to who tries; a change of its mode alone is no reason to list it.
+        failed = 0 if os.access(".", os.R_OK | os.X_OK, dir_fd=fd, effective_ids=True) else errno.EACCES
         place, takes = self.place, self.takes
         prefix = task.path + b"/" if task.path else b""
         for name in task.names or ():
@@ -140,6 +144,7 @@ class Looker:
                     rows.append((name,))
                 else:
                     unreadable.append(name)
+                    failed = error.errno or errno.EIO
                 continue
             is_dir = stat.S_ISDIR(status.st_mode)
             if takes is not None and not takes(prefix + name, is_dir):
@@ -148,8 +153,9 @@ class Looker:
                 continue
             try:
                 rows.append(_row_at(fd, name, status))
-            except OSError:
+            except OSError as error:
                 unreadable.append(name)
+                failed = failed or _lasting(error)
                 continue
             if is_dir:
                 dirs.append((name, status.st_dev, status.st_ino))
@@ -160,7 +166,7 @@ class Looker:
         result = Result(
             dir=task.dir,
             status=OK,
-            errno=0,
+            errno=failed,
             own=_row(b"", own),
             dev=own.st_dev,
             wd=0,
@@ -208,6 +214,7 @@ class Looker:
         links: list[tuple[bytes, int]] = []
         crossed: list[bytes] = []
         unreadable: list[bytes] = []
+        failed = 0
         place, takes, encode = self.place, self.takes, os.fsencode
         prefix = task.path + b"/" if task.path else b""
         s_isdir, s_isreg = stat.S_ISDIR, stat.S_ISREG
@@ -222,11 +229,12 @@ class Looker:
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     unreadable.append(name)
+                    failed = error.errno or errno.EIO
                 continue
             mode = status.st_mode
             if takes is not None and not takes(prefix + name, s_isdir(mode)):
                 continue
-            if s_isreg(mode):
+            if s_isreg(mode) and _FIRST <= status.st_mtime_ns <= _LAST:
                 if status.st_nlink > 1:
                     links.append((name, status.st_ino))
                 rows.append(
@@ -245,8 +253,9 @@ class Looker:
                 continue
             try:
                 rows.append(_row_at(fd, name, status))
-            except OSError:
+            except OSError as error:
                 unreadable.append(name)
+                failed = failed or _lasting(error)
                 continue
             if s_isdir(mode):
                 dirs.append((name, status.st_dev, status.st_ino))
@@ -258,7 +267,7 @@ class Looker:
             Result(
                 dir=task.dir,
                 status=OK,
-                errno=0,
+                errno=failed,
                 own=_row(b"", own) if not lo else (),
                 dev=own.st_dev,
                 wd=wd,
@@ -296,13 +305,18 @@ def _row(name: bytes, status: os.stat_result) -> Row:
         name,
         status.st_mode,
         status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
+        min(max(status.st_mtime_ns, _FIRST), _LAST),
+        min(max(status.st_ctime_ns, _FIRST), _LAST),
         status.st_ino,
         status.st_uid,
         status.st_gid,
         status.st_nlink,
     )
+
+
+def _lasting(error: OSError) -> int:
+    """The errno of a readlink that failed; 0 when the link was only replaced or removed meanwhile."""
+    return 0 if error.errno in (errno.ENOENT, errno.EINVAL) else error.errno or errno.EIO
 
 
 def _status_of(error: OSError) -> str:

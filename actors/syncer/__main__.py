@@ -21,7 +21,6 @@ from protocols.data import Ack, Applied, Batch, SyncerHello
 from protocols.errors import DecodeError, ProtocolError
 from protocols.sequencing import SendWindow
 
-
 #: Acknowledgements are repeated several times a second: after so long without one the view is not there.
 _SILENCE_SECONDS = 3.0
 

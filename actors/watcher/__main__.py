@@ -149,6 +149,7 @@ class Watcher:
                 self._host.ready(epoch=str(self._core.epoch))
         finally:
             listener.close()
+            self._inotify.close()
             for mesh in (*self._works, self._found, self._uplink):
                 mesh.close()
             self._context.term()

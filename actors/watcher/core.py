@@ -56,6 +56,7 @@ class Flight:
         phase: of the listing.
         touched: names with an event since: name → (phase, whether it was a rename).
         following: names looked at only because another name of the same file had an event.
+        errno: why some of it could not be looked at.
         sweep: the sweep that asked for it.
     """
 
@@ -64,6 +65,7 @@ class Flight:
     phase: int = NO_PHASE
     touched: dict[bytes, tuple[int, bool]] = attrs.Factory(dict)
     following: set[bytes] = attrs.Factory(set)
+    errno: int = 0
     sweep: Sweep | None = None
 
 
@@ -140,6 +142,7 @@ class WatcherCore:
             per_second=self.limits.audit_dirs_per_second,
         )
         self._retry_due = 0.0
+        self._probe_due = False
         self._watermark_due = 0.0
         self._quiet = 0  # watermarks in a row with nothing between them
         self._sent: tuple[object, ...] = ()
@@ -224,7 +227,10 @@ class WatcherCore:
             if mask & (inotify.DELETE_SELF | inotify.MOVE_SELF):
                 self._queue(ROOT, self.phases.begin())
             if mask & inotify.ATTRIB:
-                self._touch(ROOT, OWN)
+                if self.table.flags[ROOT] & FAILED:
+                    self._queue(ROOT, self.phases.begin())
+                else:
+                    self._touch(ROOT, OWN)
         elif mask & inotify.DELETE_SELF:
             self.table.unwatch(wd)
             # Its inode number may be used again at once, for a directory of the same name.
@@ -380,6 +386,10 @@ class WatcherCore:
                 self._stack = [i for i in self._stack if i != ROOT]
                 given.append(self._hand(slot, [self._list_task(ROOT, None)], listing=True))
             return given
+        if self._probe_due and ROOT not in self._flights:
+            self._probe_due = False
+            slot = min(self._load, key=lambda s: self._load[s][0])
+            given.append(self._hand(slot, [self._task(ROOT, Flight(path=b"", names={}))], listing=False))
         while self._dirty and self.has_room:
             slot = min(self._load, key=lambda s: self._load[s][0] * 2 + self._load[s][1])
             if self._load[slot][0] >= 4:
@@ -578,8 +588,10 @@ class WatcherCore:
         if result.status == data.OK:
             if result.listed:
                 self._listed(index, flight, result, ops)
-            else:
+            elif flight.names:
                 self._looked(index, flight, result, ops)
+            else:
+                self._finish(index, flight)  # a probe: the root is where it was
         elif result.status == data.SAME:
             self._finish(index, flight)
         elif result.status == data.LOST:
@@ -643,9 +655,16 @@ class WatcherCore:
                 self._drop(child)
         ops.append(Listing(table.id_of(index), lo, hi, result.own, tuple(ids), tuple(ignore)))
         self._note_links(index, flight, result)
+        flight.errno = result.errno or flight.errno
         if result.last:
-            table.flags[index] = (table.flags[index] | LISTED) & ~FAILED
-            self._failed.pop(index, None)
+            if flight.errno:
+                # Its names could be listed and some of them not be looked at: as a whole it is not known.
+                table.flags[index] = (table.flags[index] | FAILED) & ~LISTED
+                self._failed[index] = flight.errno
+                ops.append(Listing(table.id_of(index), b"", None, (), errno=flight.errno))
+            else:
+                table.flags[index] = (table.flags[index] | LISTED) & ~FAILED
+                self._failed.pop(index, None)
             self.counters["listed"] += 1
             self._finish(index, flight)
 
@@ -675,6 +694,8 @@ class WatcherCore:
         self._note_links(index, flight, result)
         for name in gone:
             self._follow(self._links.forget((index, name)))
+        if result.errno and not table.flags[index] & FAILED:
+            self._queue(index, self.phases.begin())  # a listing decides whether it can be read
         if result.own:
             table.ctime[index] = 0  # what the last listing saw is no longer what is known: a fast pass must list
         if result.last:
@@ -992,6 +1013,8 @@ class WatcherCore:
         if self.offline:
             self._queue(ROOT, NO_PHASE)
             return
+        # The root may go without an event: a bind mount that is umounted, a storage that has begun to hang.
+        self._probe_due = bool(self.table.flags[ROOT] & LISTED)
         for index, error in list(self._failed.items())[:256]:
             if error != errors.EACCES:
                 self._queue(index, NO_PHASE)

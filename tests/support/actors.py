@@ -118,6 +118,12 @@ class Actors:
                 with contextlib.suppress(PeerGone, trio.WouldBlock):
                     router.send_nowait([peer, encode(reply)])
 
+    def show(self) -> None:
+        """Everything that is known of them, to stderr."""
+        for log in sorted(self.run.glob("*.log")):
+            sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')}")
+        sys.stderr.write(f"{self.beats}\n")
+
     def _end(self) -> None:
         for process in self._processes.values():
             process.kill()
@@ -143,9 +149,7 @@ async def actors_in(run: Path) -> AsyncIterator[Actors]:
                 yield made
                 nursery.cancel_scope.cancel()
     except BaseException:
-        for log in sorted(run.glob("*.log")):
-            sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')}")
-        sys.stderr.write(f"{made.beats}\n")
+        made.show()
         raise
     finally:
         made._end()

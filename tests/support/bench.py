@@ -38,6 +38,7 @@ class Bench:
         self.view = view or ModelView()
         self.mounts = Mounts(self.root)
         self.queues: dict[int, deque[Work]] = {slot: deque() for slot in range(scanners)}
+        self.answers: dict[int, deque[tuple[bytes, bytes]]] = {slot: deque() for slot in range(scanners)}
         self.between: Callable[[], None] = lambda: None
         self.takes: Callable[[bytes, bool], bool] | None = None
         self.looked: list[Task] = []
@@ -73,7 +74,27 @@ class Bench:
             self.queues[slot].append(decode(encode(work), Work, limits=DATA_LIMITS))
 
     def scan(self, slot: int) -> bool:
-        """One scanner does one work message."""
+        """One scanner does one work message, and its answers arrive."""
+        did = self.look(slot)
+        while self.answers[slot]:
+            self.arrive(slot)
+        return did
+
+    def arrive(self, slot: int) -> None:
+        """The oldest answer of a scanner arrives, if there is one."""
+        if self.answers[slot]:
+            frame, rows = self.answers[slot].popleft()
+            self.core.found(decode(frame, Found, limits=DATA_LIMITS), rows)
+
+    def die(self, slot: int) -> None:
+        """A scanner dies with all that it had, and another one takes its place."""
+        self.queues[slot].clear()
+        self.answers[slot].clear()
+        self.core.scanner_down(slot)
+        self.core.scanner_up(slot)
+
+    def look(self, slot: int) -> bool:
+        """One scanner does one work message; what it found is under way."""
         if not self.queues[slot]:
             return False
         work = self.queues[slot].popleft()
@@ -93,9 +114,7 @@ class Bench:
                 parts.append(part)
                 self.between()
         found = Found(slot=slot, epoch=work.epoch, number=work.number, results=tuple(r for r, _ in parts), last=True)
-        self.core.found(
-            decode(encode(found), Found, limits=DATA_LIMITS), pack([rows for r, rows in parts if r.status == OK])
-        )
+        self.answers[slot].append((encode(found), pack([rows for r, rows in parts if r.status == OK])))
         return True
 
     def deliver(self) -> None:
@@ -119,14 +138,17 @@ class Bench:
 
     def step(self) -> None:
         """One random step of the machinery."""
-        kind = self.random.randrange(5)
+        kind = self.random.randrange(6)
+        slot = self.random.choice(list(self.queues))
         if kind == 0:
             self.read(self.random.choice([300, 600, 1 << 18]))
         elif kind == 1:
             self.give()
         elif kind == 2:
-            self.scan(self.random.choice(list(self.queues)))
+            self.look(slot)
         elif kind == 3:
+            self.arrive(slot)
+        elif kind == 4:
             self.tick(0.001)
         else:
             self.deliver()
@@ -134,7 +156,7 @@ class Bench:
     @property
     def busy(self) -> bool:
         """Whether anything is left to do."""
-        return self.core.outstanding or any(self.queues.values())
+        return self.core.outstanding or any(self.queues.values()) or any(self.answers.values())
 
     def settle(self, most: int = 20_000) -> None:
         """Until nothing moves any more."""
@@ -148,6 +170,16 @@ class Bench:
             if not any(did) and not self.busy and self.core.counters["events"] == before:
                 return
         raise AssertionError(f"not quiet after {most} rounds: {self.core.gauges()}")
+
+    def watched(self) -> set[int]:
+        """Inodes of the directories that the kernel watches for us; see proc(5), fdinfo."""
+        with open(f"/proc/self/fdinfo/{self.inotify.fileno()}") as info:
+            lines = [line.split() for line in info if line.startswith("inotify")]
+        return {int(field[4:], 16) for line in lines for field in line if field.startswith("ino:")}
+
+    def directories(self) -> set[int]:
+        """Inodes of the directories on the disk."""
+        return {entry.ino for entry in walk(self.root).values() if entry.type == "directory"}
 
     def difference(self) -> Difference:
         """The view against the disk."""

@@ -53,7 +53,7 @@ class Collector:
                 if incarnation != self.incarnation:
                     continue
                 self.taken.append((epoch, number))
-                if epoch > self.view.epoch or (epoch == self.view.epoch and number > self.view.applied):
+                if number == (self.view.applied + 1 if epoch == self.view.epoch else 1) and epoch >= self.view.epoch:
                     self.view.apply(item, rows)
 
     async def _acknowledge(self) -> None:

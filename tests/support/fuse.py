@@ -1,8 +1,9 @@
 """
 A file system whose answers can be withheld: a storage that hangs, on demand.
 
-The kernel's FUSE protocol on ``/dev/fuse`` (linux/fuse.h), read-only and single-threaded, in a process of its own: should
-the test die, the process ends, the connection is aborted, and nobody hangs for ever. Needs root and ``/dev/fuse``.
+The kernel's FUSE protocol on ``/dev/fuse`` (linux/fuse.h), read-only and single-threaded, in a process of its own:
+should the test die, the process ends, the connection is aborted, and nobody hangs for ever. Needs root and
+``/dev/fuse``.
 
 As a program: ``fuse.py MOUNTPOINT TREE``, where TREE is JSON, directories as objects and files as numbers (their size).
 Commands on stdin, one a line: ``hang NAME`` withholds the answer to every question about the way to NAME, ``release``

@@ -1,4 +1,4 @@
-"""The watcher's end of a scanner's connections, one step at a time: hands over an inotify, gives work, takes findings."""
+"""The watcher's end of a scanner's connections, one step at a time: gives its inotify and work, takes findings."""
 
 from __future__ import annotations
 

@@ -424,11 +424,11 @@ def test_what_may_not_be_read() -> None:
     assert said == [
         [OK, 0, ["blind", "closed", "dumb", "open"], [], []],
         [FAILED, denied, [], [], []],
-        [OK, 0, [], ["inside"], []],  # O_PATH may open it; nothing in it can be asked about
+        [OK, denied, [], ["inside"], []],  # O_PATH may open it; nothing in it can be asked about
         [FAILED, denied, [], [], []],
-        [OK, 0, ["inside", "missing"], [], ["missing"]],
-        [OK, 0, [], ["inside"], []],  # names without attributes
-        [OK, 0, [], ["inside"], []],
+        [OK, denied, ["inside", "missing"], [], ["missing"]],  # a listing would fail
+        [OK, denied, [], ["inside"], []],  # names without attributes
+        [OK, denied, [], ["inside"], []],
         [OK, 0, ["inside"], [], []],
     ]
 

@@ -11,8 +11,11 @@ import attrs
 import pytest
 import trio
 
+from actors.scanner.__main__ import build
+from fustor.runtime.config import ConfigFaults
 from protocols import data
 from protocols.data import Found, Stuck, Task, Unstuck
+from protocols.errors import ConfigError
 from tests.support.actors import Actors, actors_in, check, check_config, until
 from tests.support.fuse import HangingStorage, unavailable
 from tests.support.watching import Rows, WatchingSide
@@ -155,14 +158,16 @@ async def test_no_watcher_is_waited_for(tmp_path: Path) -> None:
         ({"limits": {"most_stuk": 1}}, "limits.most_stuk = 1: unknown key"),
     ],
 )
-def test_check_names_the_fault(change: dict[str, Any], said: str) -> None:
-    done = check_config("actors.scanner", {"source": {"name": "data", "root": "/"}, "slot": 0, "limits": {}, **change})
-    assert done.returncode == 2
-    assert said in done.stdout
+def test_a_fault_is_named(change: dict[str, Any], said: str) -> None:
+    with pytest.raises((ConfigFaults, ConfigError)) as caught:
+        build({"source": {"name": "data", "root": "/"}, "slot": 0, "limits": {}, **change})
+    assert said in str(caught.value)
 
 
 def test_check_accepts() -> None:
     good = {"source": {"name": "data", "root": "/", "exclude": ["*.tmp"]}, "slot": 0, "limits": {}}
     done = check_config("actors.scanner", good)
     assert (done.returncode, done.stdout) == (0, "")
+    done = check_config("actors.scanner", {**good, "slot": 64})
+    assert (done.returncode, done.stdout) == (2, "slot = 64: a number from 0 to 63 is accepted\n")
     assert check("actors.scanner", "no JSON").returncode == 2

@@ -48,16 +48,15 @@ class Bench:
         self.host = FakeHost()
         self.takes: Callable[[bytes, bool], bool] | None = None
         self._context = zmq.Context()
-        self._sockets = [
-            open_socket(
-                self._context, zmq.PULL, connect=self.watching.work_endpoint, hwm=64, max_size=DATA_LIMITS.size
-            ),
-            open_socket(self._context, zmq.PUSH, connect=self.watching.found_endpoint, hwm=64),
-        ]
+        self._work = open_socket(
+            self._context, zmq.PULL, connect=self.watching.work_endpoint, hwm=64, max_size=DATA_LIMITS.size
+        )
+        self._found = open_socket(self._context, zmq.PUSH, connect=self.watching.found_endpoint, hwm=64)
         self._mounts = Mounts(os.fsencode(root))
         self.worker = Worker(
             0,
-            *self._sockets,
+            self._work,
+            self._found,
             self.watching.channel_path,
             self._make_looker,
             self.host,
@@ -117,8 +116,8 @@ class Bench:
         self._ending.set()
         self._checking.join()
         if self.worker.stop(PATIENCE):
-            for each in self._sockets:
-                each.close(0)
+            self._work.close(0)
+            self._found.close(0)
             self._context.term()
         self._mounts.close()
         self.watching.close()
@@ -195,7 +194,7 @@ def test_names_do_not_wait_for_the_end_of_a_long_listing(bench: Bench, big: Path
 
     bench.takes = takes
     number = bench.watching.give(bench.task())
-    order = []
+    order: list[tuple[int, bool]] = []
     while not order or order[-1] != (number, True):
         message, _ = bench.watching.take()
         assert isinstance(message, Found)

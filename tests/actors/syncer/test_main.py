@@ -12,6 +12,8 @@ import pytest
 import trio
 import zmq
 
+from actors.syncer.__main__ import build
+from fustor.runtime.config import ConfigFaults
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_or_create, write_public
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
@@ -75,7 +77,7 @@ class Bench:
         while True:
             frames = await self.push.receive_frames()
             self.users.add(user_of(frames[0]))
-            parts = [bytes(frame) for frame in frames]
+            parts = [bytes(frame.buffer) for frame in frames]
             batch = decode(parts[0], Batch)
             self.batches.append((batch, list(zip(parts[1::2], parts[2::2], strict=True))))
 
@@ -373,6 +375,9 @@ async def test_a_view_that_does_not_know_the_key_gets_nothing(bench: Bench, tmp_
     assert bench.actors.is_alive(NAME)
 
 
+GOOD = {"agent": "a", "source": "s", "data": "tcp://x:1", "acks": "tcp://x:2", "server_key": "k", "key_file": "f"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -382,9 +387,12 @@ async def test_a_view_that_does_not_know_the_key_gets_nothing(bench: Bench, tmp_
         ({"nonsense": 1}, "nonsense = 1: unknown key"),
     ],
 )
-def test_check_names_the_fault(change: dict[str, Any], said: str) -> None:
-    good = {"agent": "a", "source": "s", "data": "tcp://x:1", "acks": "tcp://x:2", "server_key": "k", "key_file": "f"}
-    assert check_config("actors.syncer", good).returncode == 0
-    done = check_config("actors.syncer", {**good, **change})
-    assert done.returncode == 2
-    assert said in done.stdout
+def test_a_fault_is_named(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigFaults) as caught:
+        build({**GOOD, **change})
+    assert said in str(caught.value)
+
+
+def test_check() -> None:
+    assert check_config("actors.syncer", GOOD).returncode == 0
+    assert check_config("actors.syncer", {**GOOD, "agent": 5}).returncode == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -17,10 +18,18 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
+import zmq
 
+from actors.scanner.channel import WatcherChannel
+from actors.watcher.__main__ import Memory, Watcher, WatcherConfig
+from fustor.runtime.actor import Host
+from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.sockets import open_socket
+from fustor.runtime.source import SourceConfig
 from protocols.codec import encode, pack
 from protocols.data import Applied
-from tests.support.actors import Actors, actors_in, check, check_config, until
+from tests.support.actors import PATIENCE, Actors, actors_in, check, check_config, until
 from tests.support.collector import Collector
 from tests.support.mischief import Mischief
 
@@ -87,10 +96,11 @@ async def test_tree_and_changes_arrive(source: Source) -> None:
     os.symlink("nowhere", source.root / "link")
     await source.view.right(source.root)
     beats = source.actors.beats
-    await until(lambda: not beats["watcher.data"].outstanding)
+    await source.actors.running("watcher.data", "scanner.data.0", "scanner.data.1")
+    await until(lambda: not beats["watcher.data"].outstanding and beats["watcher.data"].counters.get("listed", 0) > 40)
     assert beats["watcher.data"].facts["epoch"] == "1"
     assert beats["watcher.data"].counters["overflows"] == 0
-    assert beats["scanner.data.0"].counters["entries"] + beats["scanner.data.1"].counters["entries"] >= 140
+    await until(lambda: sum(beats[f"scanner.data.{slot}"].counters.get("entries", 0) for slot in (0, 1)) >= 140)
 
 
 async def test_scanner_killed_in_the_middle_of_a_scan(source: Source) -> None:
@@ -306,9 +316,44 @@ async def test_stop_is_clean(source: Source) -> None:
         assert "Traceback" not in source.actors.log(name)
 
 
-def test_unreadable_state_counts_as_nothing_remembered(tmp_path: Path) -> None:
-    from actors.watcher.__main__ import Memory
+async def test_events_of_a_new_epoch_are_read_when_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
+) -> None:
+    """
+    The inotify is another one under the same number: whoever waited for the old one must wait for it. The clock stands
+    still, so that nothing is read because a period is over.
+    """
+    monkeypatch.chdir(tmp_path)
+    host = Host("watcher.data", {}, logging.getLogger("test"), lambda: None)
+    config = WatcherConfig(source=SourceConfig(name="data", root=str(tmp_path)), state=str(tmp_path))
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    back = MeshSocket(open_socket(context, zmq.PUSH, connect="ipc://found.data"))
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    deadline = time.monotonic() + PATIENCE
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Watcher(config, host).run)
+            await back.send([encode(Applied(incarnation="one", store="s", epoch=40, applied=1))])
+            channel = await trio.to_thread.run_sync(WatcherChannel.connect, "inotify.data", 0)
+            while channel.epoch != 41:
+                channel.close()
+                channel = await trio.to_thread.run_sync(WatcherChannel.connect, "inotify.data", 0)
+            fd = os.open(folder, os.O_RDONLY)
+            assert channel.add_watch(fd) > 0
+            os.close(fd)
+            (folder / "new").touch()
+            while host.counters["events"] == 0:
+                assert time.monotonic() < deadline
+                await trio.lowlevel.checkpoint()
+            channel.close()
+            nursery.cancel_scope.cancel()
+    finally:
+        back.close()
+        context.term()
 
+
+def test_unreadable_state_counts_as_nothing_remembered(tmp_path: Path) -> None:
     path = tmp_path / "watcher.json"
     for text in ("", "{", "[]", "null", '{"epoch": Infinity, "mount": true}', '{"epoch": 3}'):
         path.write_text(text)

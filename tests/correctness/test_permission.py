@@ -1,0 +1,144 @@
+"""An agent that may not read everything: what it can't see is said, never taken for gone, and seen when it may."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import PATIENCE, Cluster, until
+from tests.support.oracle import compare, walk
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="becoming another user needs root and setpriv(1)"
+)
+
+USER = 12345
+
+
+class Unprivileged(Cluster):
+    """Runs as a user who owns nothing but its folder."""
+
+    def command(
+        self, *arguments: str, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+        done = subprocess.run(
+            [*user, sys.executable, "-P", "-m", "fustor.admin", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * 2,
+            env={**os.environ, "FUSTOR_STATE": str(self.state), "HOME": str(self.state.parent), **(env or {})},
+            cwd="/",
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    # Not below pytest's own folder, which is for one user only.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = folder / "root"
+        root.mkdir()
+        for path in (folder, root):
+            os.chown(path, USER, USER)
+        made = Unprivileged(root, folder / "state")
+        yield made
+        made.down()
+
+
+@pytest.fixture
+def place(cluster: Cluster, request: pytest.FixtureRequest) -> Path:
+    folder: Path = cluster.root / str(request.node.name)[:60]
+    folder.mkdir()
+    os.chown(folder, USER, USER)
+    return folder
+
+
+def make(folder: Path, mode: int) -> Path:
+    (folder / "below").mkdir(parents=True)
+    (folder / "file").write_bytes(b"x")
+    for path in (folder, folder / "below", folder / "file"):
+        os.chown(path, USER, USER)
+    folder.chmod(mode)
+    return folder
+
+
+def path_of(cluster: Cluster, folder: Path) -> bytes:
+    return b"/" + os.fsencode(folder.relative_to(cluster.root))
+
+
+def node(cluster: Cluster, folder: Path) -> dict[str, Any]:
+    return cluster.tree(path_of(cluster, folder))
+
+
+def unreadable(cluster: Cluster) -> int:
+    return int(cluster.tree(max_depth=0)["sources"][0]["counts"]["unreadable"])
+
+
+def assert_right_but_below(cluster: Cluster, *folders: Path) -> None:
+    """As ``assert_right``, for what can be seen."""
+    cluster.settled()
+    hidden = tuple(path_of(cluster, folder)[1:] + b"/" for folder in folders)
+    disk = {path: entry for path, entry in walk(os.fsencode(cluster.root)).items() if not path.startswith(hidden)}
+    difference = compare(disk, cluster.entries())
+    assert not difference, str(difference)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o333, 0o444, 0o600])
+def test_a_directory_that_may_not_be_read_is_there_and_says_so(cluster: Cluster, place: Path, mode: int) -> None:
+    closed = make(place / "closed", mode)
+    assert_right_but_below(cluster, closed)
+    assert node(cluster, closed)["unreadable"] is True
+    assert unreadable(cluster) == 1
+    assert "1 directories without permission" in cluster.tree(max_depth=0)["sources"][0]["reasons"]
+    # Nobody knows whether it is there.
+    answer = cluster.tree(path_of(cluster, closed) + b"/file")
+    assert answer["known"] is False
+    closed.chmod(0o755)
+    cluster.assert_right()
+    assert "unreadable" not in node(cluster, closed)
+    assert unreadable(cluster) == 0
+    (closed / "below/live").touch()
+    cluster.assert_right()
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_a_directory_that_is_closed_later(cluster: Cluster, place: Path, mode: int) -> None:
+    closed = make(place / "closed", 0o755)
+    cluster.assert_right()
+    closed.chmod(mode)
+    (closed / "not to be seen").touch()
+    until(lambda: unreadable(cluster) == 1, "the directory to be called unreadable")
+    assert node(cluster, closed)["unreadable"] is True
+    assert cluster.tree(path_of(cluster, closed) + b"/not to be seen")["known"] is False
+    closed.chmod(0o755)
+    cluster.assert_right()
+    assert unreadable(cluster) == 0
+
+
+def test_a_closed_directory_is_renamed_and_removed(cluster: Cluster, place: Path) -> None:
+    closed = make(place / "closed", 0)
+    assert_right_but_below(cluster, closed)
+    moved = closed.rename(place / "moved")
+    assert_right_but_below(cluster, moved)
+    assert unreadable(cluster) == 1
+    shutil.rmtree(moved)
+    cluster.assert_right()
+    assert unreadable(cluster) == 0
+
+
+def test_files_need_no_permission(cluster: Cluster, place: Path) -> None:
+    (place / "of root").write_bytes(b"xyz")
+    (place / "of root").chmod(0)
+    (place / "link").symlink_to("/root/secret")
+    cluster.assert_right()
