@@ -18,7 +18,7 @@ What moves where::
 
     watcher  → scanner    PUSH  [Work]
     scanner  → watcher    PUSH  [Found, rows]            or [Stuck], [Unstuck]
-    watcher  → syncer     PUSH  [Item, rows]
+    watcher  → syncer     PUSH  [[epoch, number, incarnation of the syncer], Item, rows]
     syncer   → watcher    PUSH  [SyncerHello], [Applied]
     syncer   → view       PUSH  [Batch, Item, rows, Item, rows, …]
     view     → syncer     PUB   [topic, Ack]

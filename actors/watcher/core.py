@@ -123,7 +123,7 @@ class WatcherCore:
         self._work_number = 0
         self._early: dict[int, list[tuple[int, int, bytes]]] = {}
         self._early_count = 0
-        self._ignored: set[int] = set()  # removed by the kernel before a result named them
+        self._ignored: dict[int, int] = {}  # gone before a result named them -> phase of that moment
         self._removed: set[int] = set()  # removed by us, the kernel's last word still to come
         self._replay: list[tuple[int, int, int, bytes]] = []
         self._moves: dict[int, int] = {}
@@ -180,14 +180,14 @@ class WatcherCore:
             return
         index = self.table.by_wd(wd)
         if mask & inotify.IGNORED:
+            self._removed.discard(wd)
             if index:
                 self.table.unwatch(wd)
                 # The directory is gone (its parent will tell), or it was seen at two places and one was dropped.
                 self._queue(index, self.phases.begin())
-            elif wd in self._removed:
-                self._removed.discard(wd)
             elif self._listing_in_flight():
-                self._ignored.add(wd)
+                # Also when it was removed by us: a scanner may have been given the same watch just before.
+                self._ignored[wd] = self.phases.begin()
             return
         if not index:
             if wd not in self._removed and self._listing_in_flight():
@@ -249,13 +249,24 @@ class WatcherCore:
             if (table.dev[there], table.ino[there]) == (table.dev[index], table.ino[index]):
                 # A listing saw it at its new place before we heard of the rename: that one stays.
                 self._drop(index)
+                self._watch_again(there, self.phases.begin())
                 return
             self._drop(there)
         table.move(index, parent, name)
         self.counters["moves"] += 1
         self._emit([Moved(table.id_of(index), table.id_of(parent), name)])
-        if not table.wd[index] and table.flags[index] & LISTED and index not in self._unwatched:
-            self._queue(index, self.phases.begin())
+        self._watch_again(index, self.phases.begin())
+
+    def _watch_again(self, index: int, phase: int) -> None:
+        """List a directory that was listed and has lost its watch. ``phase`` has been begun for it."""
+        if self._has_lost_its_watch(index):
+            self._queue(index, phase)
+        else:
+            self.phases.end(phase)
+
+    def _has_lost_its_watch(self, index: int) -> bool:
+        table = self.table
+        return bool(not table.wd[index] and table.flags[index] & LISTED) and index not in self._unwatched
 
     def _touch(self, index: int, name: bytes, *, moved: bool = False, phase: int | None = None) -> None:
         """``name`` of directory ``index`` must be looked at (again)."""
@@ -544,6 +555,9 @@ class WatcherCore:
         handed = self._handed.get(found.number) if found.epoch == self.epoch else None
         if handed is None or self.over:
             self.counters["late"] += 1
+            if found.epoch == self.epoch:
+                for result in found.results:
+                    self._release(result.wd)
             return
         if found.last:
             del self._handed[found.number]
@@ -558,10 +572,7 @@ class WatcherCore:
                 # A scanner that says "last" without having answered for everything: nothing may be lost of it.
                 if self._flights.get(index) is flight:
                     self._again(index, flight)
-        if found.last and handed.listing and not self._listing_in_flight():
-            self._early.clear()
-            self._early_count = 0
-            self._ignored.clear()
+        self._forget_unnamed()
         if ops:
             self.counters["found"] += 1
             self._emit(ops, rows)
@@ -570,10 +581,26 @@ class WatcherCore:
         for event in replay:
             self._event(*event)
 
+    def _forget_unnamed(self) -> None:
+        """What was kept for watches that no result has named, once no listing is under way that could."""
+        if not self._listing_in_flight():
+            self._early.clear()
+            self._early_count = 0
+            for phase in self._ignored.values():
+                self.phases.end(phase)
+            self._ignored.clear()
+
+    def _release(self, wd: int) -> None:
+        """A watch was added for a result that is of no use any more."""
+        if wd > 0 and not self.table.by_wd(wd) and wd not in self._ignored and wd not in self._removed:
+            self.unwatch.append(wd)
+            self._removed.add(wd)
+
     def _result(self, handed: Handed, result: Result, ops: list[Operation]) -> None:
         index = self.table.index_of(result.dir)
         flight = handed.tasks.get(index) if index else None
         if flight is None or self._flights.get(index) is not flight:
+            self._release(result.wd)
             if result.status == data.OK:
                 ops.append(Names(0, ()))
             return
@@ -714,7 +741,9 @@ class WatcherCore:
             if (table.dev[child], table.ino[child]) == (dev, ino) and bool(table.flags[child] & CROSSED) == crossed:
                 flight = self._flights.get(child)
                 listing = flight is not None and flight.names is None
-                if not listing and not table.flags[child] & (LISTED | QUEUED | CROSSED):
+                new = not listing and not table.flags[child] & (LISTED | QUEUED | CROSSED)
+                # A listing of another place may have taken its watch away, and it was here all the time, or again.
+                if new or self._has_lost_its_watch(child):
                     self._queue(child, self.phases.more(phase))
                 return child
             self._drop(child)
@@ -778,10 +807,10 @@ class WatcherCore:
         if before:
             # The same directory was known elsewhere: one of the two is out of date.
             self._touch(self.table.parent[before], self.table.name[before], moved=True)
-        if wd in self._ignored:
-            self._ignored.discard(wd)
+        ignored = self._ignored.pop(wd, None)
+        if ignored is not None:
             self.table.unwatch(wd)
-            self._queue(index, self.phases.begin())
+            self._queue(index, ignored)
         early = self._early.pop(wd, None)
         if early is not None:
             self._early_count -= len(early)

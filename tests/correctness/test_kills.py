@@ -1,4 +1,5 @@
-"""Processes killed in the middle of changes: fs/tree answers on, claims nothing that is not so, and is right in the end."""
+"""Processes killed in the middle of changes: fs/tree answers on, claims nothing that is not so, and is right in the
+end."""
 
 from __future__ import annotations
 

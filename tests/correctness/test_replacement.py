@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,23 +89,25 @@ def test_the_same_name_again_and_again(cluster: Cluster, place: Path) -> None:
 
 
 def test_every_kind_turns_into_every_other(cluster: Cluster, place: Path) -> None:
-    name = place / "name"
-    make = {
-        "file": lambda: name.write_bytes(b"x"),
-        "directory": lambda: fill(name, 3),
-        "symlink": lambda: name.symlink_to("."),
-        "fifo": lambda: os.mkfifo(name),
+    make: dict[str, Callable[[Path], object]] = {
+        "file": lambda path: path.write_bytes(b"x"),
+        "directory": lambda path: fill(path, 3),
+        "symlink": lambda path: path.symlink_to("."),
+        "fifo": os.mkfifo,
     }
-    for first in make:
-        for second in make:
-            for kind in (first, second):
-                make[kind]()
-                if kind == second:
-                    cluster.assert_right()
-                if name.is_dir() and not name.is_symlink():
-                    shutil.rmtree(name)
-                else:
-                    name.unlink()
+    pairs = [(place / f"{first} to {second}", first, second) for first in make for second in make]
+    for name, first, _ in pairs:
+        make[first](name)
+    cluster.assert_right()
+    for name, first, second in pairs:
+        shutil.rmtree(name) if first == "directory" else name.unlink()
+        make[second](name)
+    cluster.assert_right()
+    # Back, in one step each.
+    for name, first, second in pairs:
+        make[first](place / "new")
+        exchange(os.fsencode(place / "new"), os.fsencode(name))
+        shutil.rmtree(place / "new") if second == "directory" else (place / "new").unlink()
     cluster.assert_right()
 
 

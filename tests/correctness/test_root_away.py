@@ -108,8 +108,8 @@ def test_another_device_is_noticed(cluster: Cluster, disk: Path) -> None:
     subprocess.run(["touch", "-d", "@9223372036854775807", str(cluster.root / "end of time")], check=True)
     subprocess.run(["touch", "-d", "@9223372036854775807", str(cluster.root)], check=True)
     until(
-        lambda: [node["name"] for node in cluster.tree(max_depth=1)["children"]] == ["end of time", "of another device"],
-        "the other device",
+        lambda: [node["name"] for node in cluster.tree(max_depth=1)["children"]] == ["end of time", "of another
+        device"], "the other device",
     )
     umount(cluster.root)
     mount("-o", "loop", str(disk), str(cluster.root))

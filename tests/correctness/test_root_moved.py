@@ -33,11 +33,12 @@ def test_moved_away_and_back(cluster: Cluster) -> None:
     cluster.assert_right()
     before = cluster.entries()
     away = cluster.root.with_name("away")
-    with Poller(cluster):
+    with Poller(cluster) as poller:
         cluster.root.rename(away)
         offline(cluster, "root can't be opened (ENOENT)")
         (away / "a/changed while away").touch()
         assert cluster.entries() == before
+        until(lambda: poller.answers, "an answer meanwhile")
         away.rename(cluster.root)
         cluster.assert_right()
     (cluster.root / "a/b/live").touch()

@@ -1,4 +1,5 @@
-"""Five milliseconds for every stat, and one directory that does not answer at all: the rest is indexed, served and live."""
+"""Five milliseconds for every stat, and one directory that does not answer at all: the rest is indexed, served and
+live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Times that go backwards, stand still or lie in the future: whatever differs is taken over, nothing is compared by age."""
+"""Times that go backwards, stand still or lie in the future: whatever differs is taken over, nothing is compared by
+age."""
 
 from __future__ import annotations
 

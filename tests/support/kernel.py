@@ -29,7 +29,8 @@ def exchange(one: bytes, other: bytes) -> None:
 
 
 def nameless_file(folder: Path, name: str, content: bytes) -> None:
-    """Write a file that has no name (open(2), O_TMPFILE), then give it one: its creation and its content are one step."""
+    """Write a file that has no name (open(2), O_TMPFILE), then give it one: its creation and its content are one
+    step."""
     fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY)
     try:
         os.write(fd, content)

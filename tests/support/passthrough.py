@@ -1,9 +1,10 @@
 """
-A slow storage: a directory seen through FUSE, with a delay before every answer about attributes, and one name that hangs.
+A slow storage: a directory seen through FUSE, with a delay before every answer about attributes, and one name that
+hangs.
 
-As a program: ``passthrough.py ORIGIN MOUNTPOINT DELAY_MS HANGS``, in the foreground until it is unmounted. Questions about
-a path with a component HANGS are answered once the file ``ORIGIN.answers`` is there. It runs in a process of its own, with
-a thread for every question, and when it ends, nobody hangs.
+As a program: ``passthrough.py ORIGIN MOUNTPOINT DELAY_MS HANGS``, in the foreground until it is unmounted. Questions
+about a path with a component HANGS are answered once the file ``ORIGIN.answers`` is there. It runs in a process of
+its own, with a thread for every question, and when it ends, nobody hangs.
 """
 
 from __future__ import annotations

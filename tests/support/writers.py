@@ -1,8 +1,8 @@
 """
 Writers: processes of their own that change a directory as fast as the disk takes it, or at a rate, keeping a ledger.
 
-As a program: ``writers.py files FOLDER COUNT``, ``writers.py chains FOLDER COUNT`` or ``writers.py ledger FOLDER SECONDS
-RATE``. The ledger goes to stdout, one JSON array a line: what was done to which name, and when.
+As a program: ``writers.py files FOLDER COUNT``, ``writers.py chains FOLDER COUNT`` or ``writers.py ledger FOLDER
+SECONDS RATE``. The ledger goes to stdout, one JSON array a line: what was done to which name, and when.
 
 What this module does not do: wait for anything to be indexed.
 """
