@@ -30,10 +30,19 @@ def place(cluster: Cluster, request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all tests that leave it as they found it. Everything is looked at again every few seconds."""
+    """
+    One for all tests that leave it as they found it. Everything is looked at again every few seconds, and who dies is
+    started again at once.
+    """
     folder = tmp_path_factory.mktemp("shared")
     root = folder / "root"
     root.mkdir()
-    made = Cluster(root, folder / "state", source="fast_audit_seconds = 2\nfull_audit_seconds = 4")
+    made = Cluster(
+        root,
+        folder / "state",
+        source="fast_audit_seconds = 2\nfull_audit_seconds = 4",
+        limits="[limits.shell.backoff]\ncap_seconds = 0.3",
+        fusion="[limits.shell.backoff]\ncap_seconds = 0.3",
+    )
     yield made
     made.down()

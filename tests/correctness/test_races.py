@@ -77,7 +77,7 @@ def test_renames_on_three_levels_during_creates(cluster: Cluster, place: Path) -
 
 def test_renames_on_three_levels_during_a_scan(cluster: Cluster, place: Path) -> None:
     (place / "big").mkdir()
-    writers.finish(writers.start("files", place / "big", 10_000))
+    writers.finish(writers.start("files", place / "big", 5_000))
     cluster.assert_right()
     with Poller(cluster, os.fsencode(f"/{place.name}")), Renames(place) as renames:
         # A new watcher knows nothing: everything is listed while it moves.

@@ -107,10 +107,9 @@ def test_another_device_is_noticed(cluster: Cluster, disk: Path) -> None:
     # What 64 bits of nanoseconds can't say, tmpfs can hold: kept as the nearest that can be said.
     subprocess.run(["touch", "-d", "@9223372036854775807", str(cluster.root / "end of time")], check=True)
     subprocess.run(["touch", "-d", "@9223372036854775807", str(cluster.root)], check=True)
-    until(
-        lambda: [node["name"] for node in cluster.tree(max_depth=1)["children"]] == ["end of time", "of another
-        device"], "the other device",
-    )
+    there = ["end of time", "of another device"]
+    until(lambda: [node["name"] for node in cluster.tree(max_depth=1)["children"]] == there, "the other device")
+    assert cluster.tree(b"/end of time")["mtime_ns"] == 2**64 - 1
     umount(cluster.root)
     mount("-o", "loop", str(disk), str(cluster.root))
     cluster.assert_right()

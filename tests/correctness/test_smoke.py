@@ -17,7 +17,7 @@ def test_everything_that_a_directory_can_hold(cluster: Cluster, place: Path) -> 
     (place / "loop").symlink_to(".")
     os.mkfifo(place / "fifo")
     os.link(place / "file", place / "deep/second name")
-    # link(2) tells the watchers of a directory about the new name only: the first one's count of links waits for an audit.
+    # link(2) tells watchers about the new name only: the number of links that the first one shows waits for an audit.
     os.utime(place / "file")
     cluster.assert_right()
     (place / "deep").rename(place / "moved")

@@ -47,14 +47,14 @@ class Change:
 
 def start(kind: str, folder: Path, *arguments: float, stdout: int | None = None) -> subprocess.Popen[str]:
     """A writer, started; to be waited for by :func:`finish`."""
-    command = [sys.executable, __file__, kind, os.fspath(folder), *map(str, arguments)]
+    command = [sys.executable, __file__, kind, str(folder), *map(str, arguments)]
     return subprocess.Popen(command, stdout=stdout, text=True)
 
 
 def finish(*writers: subprocess.Popen[str]) -> None:
     """Wait until they have done everything."""
     for writer in writers:
-        assert writer.wait() == 0, f"{writer.args}: {writer.returncode}"
+        assert writer.wait() == 0, (writer.args, writer.returncode)
 
 
 class Ledger:
@@ -146,9 +146,14 @@ def _ledger(folder: str, seconds: float, rate: float) -> None:
     print("\n".join(lines))
 
 
+def _main(kind: str, folder: str, *numbers: str) -> None:
+    if kind == "files":
+        _files(folder, int(numbers[0]))
+    elif kind == "chains":
+        _chains(folder, int(numbers[0]))
+    else:
+        _ledger(folder, float(numbers[0]), float(numbers[1]))
+
+
 if __name__ == "__main__":
-    {
-        "files": lambda folder, count: _files(folder, int(count)),
-        "chains": lambda folder, count: _chains(folder, int(count)),
-        "ledger": lambda folder, seconds, rate: _ledger(folder, float(seconds), float(rate)),
-    }[sys.argv[1]](*sys.argv[2:])
+    _main(*sys.argv[1:])

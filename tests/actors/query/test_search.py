@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.query.search import Matcher, glob_to_regex
 from tests.actors.query.model import Build, Tree, every_name, expected_node, file_row
-from tests.actors.query.test_api import Site
+from tests.actors.query.site import Site
 
 
 @settings(max_examples=500)
