@@ -90,7 +90,7 @@ class Looker:
             elif task.known == (own.st_mtime_ns, own.st_ctime_ns):
                 yield _without(task, SAME, 0)
             else:
-                yield from self._list(task, fd, own)
+                yield from self._list(task, fd)
         except OSError as error:
             yield _without(task, _status_of(error), error.errno or 0)
         finally:
@@ -184,8 +184,10 @@ class Looker:
         )
         return result, rows
 
-    def _list(self, task: Task, fd: int, own: os.stat_result) -> Iterator[Part]:
+    def _list(self, task: Task, fd: int) -> Iterator[Part]:
         wd = self.add_watch(fd)
+        # Its own times too: what happened before the watch made no event.
+        own = os.fstat(fd)
         with os.scandir(fd) as scan:
             entries = list(scan)
         if len(entries) <= PART:

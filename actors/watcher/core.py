@@ -123,7 +123,8 @@ class WatcherCore:
         self._work_number = 0
         self._early: dict[int, list[tuple[int, int, bytes]]] = {}
         self._early_count = 0
-        self._ignored: dict[int, int] = {}  # gone before a result named them -> phase of that moment
+        # Gone before a result named them -> phase and last work handed out at that moment.
+        self._ignored: dict[int, tuple[int, int]] = {}
         self._removed: set[int] = set()  # removed by us, the kernel's last word still to come
         self._replay: list[tuple[int, int, int, bytes]] = []
         self._moves: dict[int, int] = {}
@@ -187,10 +188,15 @@ class WatcherCore:
                 self._queue(index, self.phases.begin())
             elif self._listing_in_flight():
                 # Also when it was removed by us: a scanner may have been given the same watch just before.
-                self._ignored[wd] = self.phases.begin()
+                self._ignored[wd] = (self.phases.begin(), self._work_number)
             return
         if not index:
-            if wd not in self._removed and self._listing_in_flight():
+            if wd in self._removed:
+                return
+            if not self._listing_in_flight():
+                # Added by a scanner that died before it could tell.
+                self._release(wd)
+            else:
                 if self._early_count >= self.limits.early_events:
                     self._early.clear()
                     self._early_count = 0
@@ -366,6 +372,7 @@ class WatcherCore:
             for index, flight in self._handed.pop(number).tasks.items():
                 if self._flights.get(index) is flight:
                     self._again(index, flight)
+        self._forget_unnamed()
 
     def _again(self, index: int, flight: Flight) -> None:
         """A flight ended without a result: everything it stood for is pending again."""
@@ -583,18 +590,22 @@ class WatcherCore:
 
     def _forget_unnamed(self) -> None:
         """What was kept for watches that no result has named, once no listing is under way that could."""
-        if not self._listing_in_flight():
+        oldest = min((number for number, handed in self._handed.items() if handed.listing), default=None)
+        if oldest is None:
             self._early.clear()
             self._early_count = 0
-            for phase in self._ignored.values():
-                self.phases.end(phase)
-            self._ignored.clear()
+        for wd, (phase, number) in list(self._ignored.items()):
+            if oldest is not None and number >= oldest:
+                break
+            del self._ignored[wd]
+            self.phases.end(phase)
 
     def _release(self, wd: int) -> None:
         """A watch was added for a result that is of no use any more."""
         if wd > 0 and not self.table.by_wd(wd) and wd not in self._ignored and wd not in self._removed:
             self.unwatch.append(wd)
             self._removed.add(wd)
+            self._early_count -= len(self._early.pop(wd, ()))
 
     def _result(self, handed: Handed, result: Result, ops: list[Operation]) -> None:
         index = self.table.index_of(result.dir)
@@ -661,7 +672,7 @@ class WatcherCore:
         table = self.table
         lo, hi = result.lo, result.hi
         if lo == b"" or result.wd:
-            self._note_watch(index, result.wd)
+            self._note_watch(index, result.wd, flight.phase)
         if result.own:
             table.note_times(index, result.own[data.MTIME], result.own[data.CTIME])
         ignore = {name for name in flight.touched if name and name >= lo and (hi is None or name < hi)}
@@ -741,9 +752,9 @@ class WatcherCore:
             if (table.dev[child], table.ino[child]) == (dev, ino) and bool(table.flags[child] & CROSSED) == crossed:
                 flight = self._flights.get(child)
                 listing = flight is not None and flight.names is None
-                new = not listing and not table.flags[child] & (LISTED | QUEUED | CROSSED)
+                new = not table.flags[child] & (LISTED | QUEUED | CROSSED | FAILED)
                 # A listing of another place may have taken its watch away, and it was here all the time, or again.
-                if new or self._has_lost_its_watch(child):
+                if not listing and (new or self._has_lost_its_watch(child)):
                     self._queue(child, self.phases.more(phase))
                 return child
             self._drop(child)
@@ -772,6 +783,10 @@ class WatcherCore:
             self._again(index, flight)  # it was renamed under way
             return
         self.table.flags[index] &= ~LISTED
+        self._ask_parent(index, flight)
+
+    def _ask_parent(self, index: int, flight: Flight) -> None:
+        """A flight ended without rows: what it stood for is answered by the directory's own name in its parent."""
         if flight.sweep is not None:
             flight.sweep.returned(index)
         phases = [flight.phase, *(phase for phase, _ in flight.touched.values()), *(flight.names or {}).values()]
@@ -784,14 +799,16 @@ class WatcherCore:
         self.table.flags[index] = (self.table.flags[index] | FAILED) & ~LISTED
         self._failed[index] = result.errno
         ops.append(Listing(self.table.id_of(index), b"", None, result.own, errno=result.errno))
-        flight.touched = {name: value for name, value in flight.touched.items() if not self._ended(value[0])}
+        if index != ROOT:
+            self._ask_parent(index, flight)
+            return
+        for phase, _ in flight.touched.values():
+            self.phases.end(phase)
+        flight.touched.clear()
         self._finish(index, flight)
 
-    def _ended(self, phase: int) -> bool:
-        self.phases.end(phase)
-        return True
-
-    def _note_watch(self, index: int, wd: int) -> None:
+    def _note_watch(self, index: int, wd: int, phase: int) -> None:
+        """What a listing in ``phase`` says of the watch of its directory: its descriptor, −errno, or 0 for nothing."""
         if wd < 0:
             self.table.flags[index] |= UNWATCHED
             self._unwatched.add(index)
@@ -807,10 +824,13 @@ class WatcherCore:
         if before:
             # The same directory was known elsewhere: one of the two is out of date.
             self._touch(self.table.parent[before], self.table.name[before], moved=True)
+        if before or wd in self._removed:
+            # Events since the listing were taken for those of the other place: nothing but another listing has them.
+            self._queue(index, self.phases.begin() if phase == NO_PHASE else self.phases.more(phase))
         ignored = self._ignored.pop(wd, None)
         if ignored is not None:
             self.table.unwatch(wd)
-            self._queue(index, ignored)
+            self._queue(index, ignored[0])
         early = self._early.pop(wd, None)
         if early is not None:
             self._early_count -= len(early)
@@ -887,6 +907,7 @@ class WatcherCore:
                 if at == index and flight.names is not None and stuck.name in flight.names:
                     self.phases.end(flight.names.pop(stuck.name))
                 self._again(at, flight)
+        self._forget_unnamed()
 
     def unstuck(self, unstuck: data.Unstuck) -> None:
         """The storage answers again."""

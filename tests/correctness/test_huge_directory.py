@@ -46,14 +46,18 @@ def test_two_hundred_thousand_names(cluster: Cluster, place: Path) -> None:
 
     # Live in the middle of it.
     os.unlink("100000", dir_fd=at)
-    os.rename("150000", "a new name", dir_fd=at)
+    os.rename("150000", "a new name", src_dir_fd=at, dst_dir_fd=at)
     os.close(os.open("000000x", os.O_WRONLY | os.O_CREAT, dir_fd=at))
     os.close(at)
     cluster.settled()
-    answers = {
-        name: cluster.get(f"{path}/{name}").status for name in ("100000", "150000", "a%20new%20name", "000000x", "199999")
+    names = ("100000", "150000", "a%20new%20name", "000000x", "199999")
+    assert {name: cluster.get(f"{path}/{name}").status for name in names} == {
+        "100000": 404,
+        "150000": 404,
+        "a%20new%20name": 200,
+        "000000x": 200,
+        "199999": 200,
     }
-    assert answers == {"100000": 404, "150000": 404, "a%20new%20name": 200, "000000x": 200, "199999": 200}
 
     # Looked at again as a whole while it loses names: what was deleted before the listing was read must not come back.
     deleted = list(range(0, 150_000, 3))

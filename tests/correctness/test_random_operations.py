@@ -71,7 +71,7 @@ def test_any_operations_end_right(shared: Cluster, tmp_path: Path) -> None:
     class Here(Machine):
         cluster = shared
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Here,
         settings=settings(
             max_examples=6,

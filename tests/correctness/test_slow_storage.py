@@ -26,8 +26,9 @@ def origin(tmp_path: Path) -> Path:
         (folder / f"{number}").mkdir(parents=True)
         for file in range(10):
             (folder / f"{number}/{file}").write_bytes(b"x" * file)
-    (folder / "5" / HANGS / "below").mkdir(parents=True)
-    (folder / "5" / HANGS / "file").touch()
+    # In a directory of its own: the kernel itself holds up whoever wants to list the parent of a name that hangs.
+    (folder / "alone" / HANGS / "below").mkdir(parents=True)
+    (folder / "alone" / HANGS / "file").touch()
     return folder
 
 
@@ -57,12 +58,11 @@ def test_everything_else_is_indexed_served_and_live(cluster: Cluster, storage: S
 
     def stuck() -> bool:
         source = cluster.tree(max_depth=0)["sources"][0]
-        return bool(source["counts"]["stuck"]) and any("does not answer" in reason for reason in source["reasons"])
+        return bool(source["counts"].get("stuck")) and any("does not answer" in reason for reason in source["reasons"])
 
     with Poller(cluster):
         until(lambda: stuck() and like_the_origin(), "everything but what hangs, and that to be reported")
         assert cluster.tree(max_depth=0)["complete"] is False
-        # Live, beside the one that hangs too.
         for folder in ("0", "5"):
             (storage.mountpoint / folder / "new").write_bytes(b"later")
         (storage.mountpoint / "1/1").rename(storage.mountpoint / "2/moved")
@@ -75,7 +75,7 @@ def test_everything_else_is_indexed_served_and_live(cluster: Cluster, storage: S
         before = {name: entry["pid"] for name, entry in cluster.payloads().items()}
         storage.release()
         cluster.settled()
-        assert not cluster.tree(max_depth=0)["sources"][0]["counts"]["stuck"]
+        assert not cluster.tree(max_depth=0)["sources"][0]["counts"].get("stuck")
         difference = compare(walk(os.fsencode(storage.mountpoint)), cluster.entries())
         assert not difference, str(difference)
         assert {name: entry["pid"] for name, entry in cluster.payloads().items()} == before

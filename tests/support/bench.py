@@ -26,7 +26,7 @@ from tests.support.oracle import Difference, compare, walk
 
 
 class Bench:
-    """One source in one process. ``between`` is called before every single look: the place for mischief."""
+    """One source in one process. ``between`` is called before every single look and watch: the place for mischief."""
 
     def __init__(
         self, root: str, *, scanners: int = 2, seed: int = 0, epoch: int = 1, view: ModelView | None = None, **core: Any
@@ -54,6 +54,7 @@ class Bench:
 
     def add_watch(self, fd: int) -> int:
         """As a scanner does it."""
+        self.between()
         try:
             return int(self.inotify.add_watch(f"/proc/self/fd/{fd}", MASK))
         except OSError as error:

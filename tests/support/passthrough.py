@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-ATTRIBUTES = ("st_mode", "st_size", "st_ino", "st_nlink", "st_uid", "st_gid", "st_atime_ns", "st_mtime_ns", "st_ctime_ns")
+NUMBERS = ("st_mode", "st_size", "st_ino", "st_nlink", "st_uid", "st_gid")
+TIMES = ("st_atime", "st_mtime", "st_ctime")
 
 
 class SlowStorage:
@@ -73,7 +74,8 @@ def serve(origin: str, mountpoint: str, delay: float, hangs: str) -> None:
         def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
             time.sleep(delay)
             status = os.lstat(self._at(path))
-            return {name.removesuffix("_ns"): getattr(status, name) for name in ATTRIBUTES}
+            numbers = {name: getattr(status, name) for name in NUMBERS}
+            return numbers | {name: getattr(status, f"{name}_ns") for name in TIMES}
 
         def readdir(self, path: str, fh: int) -> Iterable[str]:
             return [".", "..", *os.listdir(self._at(path))]

@@ -52,9 +52,13 @@ def start(kind: str, folder: Path, *arguments: float, stdout: int | None = None)
 
 
 def finish(*writers: subprocess.Popen[str]) -> None:
-    """Wait until they have done everything."""
-    for writer in writers:
-        assert writer.wait() == 0, (writer.args, writer.returncode)
+    """Wait until they have done everything; a test that ends before takes them with it."""
+    try:
+        for writer in writers:
+            assert writer.wait() == 0, (writer.args, writer.returncode)
+    finally:
+        for writer in writers:
+            writer.kill()
 
 
 class Ledger:

@@ -122,8 +122,9 @@ def test_the_watch_is_there_before_the_listing(site: Site) -> None:
         return 1
 
     looker = attrs.evolve(site.looker, add_watch=add_watch)
-    _, rows = one(list(looker.look(site.task())))
+    result, rows = one(list(looker.look(site.task())))
     assert b"in-between" in rows
+    assert result.own[1:] == expected(site.root)[1:]
 
 
 def test_names_are_looked_at_one_by_one(site: Site) -> None:

@@ -1,0 +1,102 @@
+"""A state folder without space, or that can't be written: said, survived, and over by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import Cluster, Poller, until
+from tests.support.kernel import cannot_mount, mount, mounts, umount
+
+pytestmark = pytest.mark.skipif(bool(cannot_mount()), reason=cannot_mount() or "can mount")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    root, state = folder / "root", folder / "state"
+    root.mkdir()
+    small = [(state / "fusion/views", "2m"), (state / "agent", "4m")]
+    state.mkdir(mode=0o700)
+    with mounts() as stack:
+        for where, size in small:
+            where.mkdir(parents=True, mode=0o700)
+            mount("-t", "tmpfs", "-o", f"size={size},mode=700", "test", str(where))
+            stack.callback(umount, where)
+        for path in (state / "fusion", *(where for where, _ in small)):
+            path.chmod(0o700)
+        made = Cluster(root, state)
+        stack.callback(made.down)
+        yield made
+
+
+def pids(cluster: Cluster) -> dict[str, int]:
+    return {name: cluster.pid(name) for name in cluster.payloads()}
+
+
+def payload(cluster: Cluster, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(p for p in cluster.status()["status"]["payloads"] if p["name"] == name)
+    return found
+
+
+def test_the_store_has_no_space(cluster: Cluster, place: Path) -> None:
+    (place / "first").touch()
+    cluster.assert_right()
+    before = pids(cluster)
+    with Poller(cluster) as poller:
+        for number in range(12_000):
+            (place / f"a file with a name that takes its place {number}").touch()
+        until(lambda: "error" in payload(cluster, "view.main")["facts"], "the view to say that the disk is full")
+        # What is said to be old is served all the same.
+        until(lambda: "stale" in poller.states(), "the tree to be called stale")
+        assert cluster.tree(b"/" + os.fsencode(place.name) + b"/first")["known"] is True
+        mount("-o", "remount,size=64m", str(cluster.state / "fusion/views"))
+        cluster.assert_right()
+    assert "error" not in payload(cluster, "view.main")["facts"]
+    assert pids(cluster) == before
+    shutil.rmtree(place)
+    cluster.assert_right()
+
+
+def test_the_agent_has_no_space(cluster: Cluster, place: Path) -> None:
+    before = pids(cluster)
+    filler = cluster.state / "agent/filler"
+    with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(4096))
+            file.flush()
+    assert not shutil.disk_usage(filler.parent).free
+    (place / "file").touch()
+    cluster.assert_right()
+    # Who dies now is started again all the same, and begins an epoch that it can't write down.
+    dead = cluster.kill("watcher.data")
+    (place / "while it was dead").touch()
+    cluster.assert_right()
+    filler.unlink()
+    (place / "later").touch()
+    cluster.assert_right()
+    after = pids(cluster)
+    assert after.pop("watcher.data") != dead
+    before.pop("watcher.data")
+    assert after == before
+
+
+def test_a_state_folder_that_is_read_only(tmp_path: Path) -> None:
+    state, root = tmp_path / "state", tmp_path / "root"
+    state.mkdir()
+    root.mkdir()
+    with mounts() as stack:
+        mount("-t", "tmpfs", "-o", "ro", "test", str(state))
+        stack.callback(umount, state)
+        cluster = Cluster.__new__(Cluster)
+        cluster.root, cluster.state = root, state
+        done = cluster.command("up", str(root), "--state", str(state), "--detach", check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert str(state) in done.stderr.replace("\n", "")
+    assert "Read-only file system" in done.stderr.replace("\n", " ")
