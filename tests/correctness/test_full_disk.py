@@ -63,13 +63,18 @@ def test_the_store_has_no_space(cluster: Cluster, place: Path) -> None:
     cluster.assert_right()
 
 
+def fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
 def test_the_agent_has_no_space(cluster: Cluster, place: Path) -> None:
     before = pids(cluster)
     filler = cluster.state / "agent/filler"
-    with filler.open("wb") as file, pytest.raises(OSError, match="No space"):
-        while True:
-            file.write(bytes(4096))
-            file.flush()
+    with pytest.raises(OSError, match="No space"):
+        fill(filler)
     assert not shutil.disk_usage(filler.parent).free
     (place / "file").touch()
     cluster.assert_right()
