@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 from fustor.runtime.endpoint import parse_endpoint
-from fustor.runtime.keys import KeyPair, generate, load_secret
+from fustor.runtime.keys import KeyPair, load_or_create, load_secret
 from fustor.runtime.sockets import ClientCurve, open_socket
 from protocols.codec import encode, pack
 from protocols.data import Batch
@@ -153,8 +153,8 @@ def test_connections_that_say_nothing(endpoints: dict[str, str]) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_unknown_keys_and_none_are_not_heard(cluster: Cluster, endpoints: dict[str, str]) -> None:
-    stranger = generate("local", "agent")
+def test_unknown_keys_and_none_are_not_heard(cluster: Cluster, endpoints: dict[str, str], tmp_path: Path) -> None:
+    stranger = load_or_create(str(tmp_path / "stranger.key"), "local", "agent")
     for name, (kind, _) in SOCKETS.items():
         for curved in (curve(cluster, stranger), None):
             with peer(kind, endpoints[name], curved) as sock:

@@ -70,7 +70,7 @@ class Cluster:
         agent: text that is put behind the ``[[sources]]`` table of agent.toml (patterns, audit periods).
         fusion: text appended to fusion.toml.
         limits: text appended to agent.toml.
-        wrapper: a command that runs every ``fustor`` command, in front of it.
+        wrapper: a command that runs ``fustor up``, in front of it.
     """
 
     def __init__(
@@ -94,8 +94,9 @@ class Cluster:
         self, *arguments: str, check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run ``fustor ARGUMENTS``."""
+        wrapper = self._wrapper if arguments[0] == "up" else ()
         done = subprocess.run(
-            [*self._wrapper, sys.executable, "-P", "-m", "fustor.admin", *arguments],
+            [*wrapper, sys.executable, "-P", "-m", "fustor.admin", *arguments],
             capture_output=True,
             text=True,
             timeout=PATIENCE * 2,
