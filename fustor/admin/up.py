@@ -12,6 +12,7 @@ import os
 import select
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ def bring_up(state: State, root: str, http: str) -> list[Daemon]:
             _same(state, root, http)
         else:
             prepare(state, root, http)
+            _check_patterns(state)
         started: list[Daemon] = []
         try:
             for side in state.sides:
@@ -106,6 +108,24 @@ def bring_up(state: State, root: str, http: str) -> list[Daemon]:
                 stop(daemon.side, STOP_SECONDS)
             raise
     return started
+
+
+def _check_patterns(state: State) -> None:
+    """
+    An agent starts with bad patterns too, so that they can be mended from afar; who sits in front of it is told.
+
+    Raises:
+        MachineError: a pattern can't be read; names it.
+    """
+    sources = state.read(state.folder / "agent.toml").get("sources", [])
+    kinds = ("include", "exclude", "include_regex", "exclude_regex")
+    if not isinstance(sources, list) or not any(source.get(kind) for source in sources for kind in kinds):
+        return
+    file = str(state.folder / "agent.toml")
+    command = [sys.executable, "-P", "-m", "fustor.agent.daemon", "--config", file, "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise MachineError(f"{file}: {(done.stderr or done.stdout).strip()}")
 
 
 def _same(state: State, root: str, http: str) -> None:

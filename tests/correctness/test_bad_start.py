@@ -87,6 +87,7 @@ def test_a_port_that_somebody_else_has(stopped: Cluster) -> None:
 @pytest.mark.parametrize("kind", ["missing", "file"])
 def test_a_root_that_is_none(tmp_path: Path, kind: str) -> None:
     cluster = Cluster.__new__(Cluster)
+    cluster._wrapper = ()
     cluster.root, cluster.state = tmp_path / "root", tmp_path / "state"
     if kind == "file":
         cluster.root.touch()
