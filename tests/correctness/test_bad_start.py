@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,13 @@ from tests.support.cluster import Cluster
 
 
 @pytest.fixture
-def stopped(tmp_path: Path) -> Cluster:
+def stopped(tmp_path: Path) -> Iterator[Cluster]:
     """A prepared state folder in which nothing runs."""
     (tmp_path / "root").mkdir()
     made = Cluster(tmp_path / "root", tmp_path / "state")
     made.down()
-    return made
+    yield made
+    made.down()
 
 
 def refused(cluster: Cluster, *said: str) -> None:
