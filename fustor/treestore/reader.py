@@ -109,6 +109,9 @@ class Found:
 Record = tuple[int, int, bytes, list[bytes]]
 
 _IDS = 8
+_ROOT = pack_id(ROOT_ID)
+# As they stand in a key.
+_HEAD, _CHUNK, _CHILD = HEAD[0], CHUNK[0], CHILD[0]
 
 
 def pack_source(status: SourceStatus, boot: str) -> bytes:
@@ -198,14 +201,15 @@ class Snapshot:
     def resolve(self, components: Sequence[bytes]) -> Found:
         """Follow ``components`` from the top; links are not followed, ``.`` and ``..`` mean nothing here."""
         get = self._txn.get
-        at = ROOT_ID
+        at = _ROOT
         for matched, name in enumerate(components):
-            value = get(child_key(at, name))
-            if value is None:
-                row = self.row(at, name) if matched == len(components) - 1 else None
-                return Found(at, matched, row, self._known(at) or row is not None)
-            at = unpack_id(value)
-        return Found(at, len(components), None, True)
+            below = get(at + CHILD + name_key(name))
+            if below is None:
+                store_id = unpack_id(at)
+                row = self.row(store_id, name) if matched == len(components) - 1 else None
+                return Found(store_id, matched, row, row is not None or self._known(store_id))
+            at = below
+        return Found(unpack_id(at), len(components), None, True)
 
     def _known(self, store_id: int) -> bool:
         return head_flags(self._head(store_id)) & (LISTED | UNREADABLE) == LISTED
@@ -256,50 +260,43 @@ class Snapshot:
         """
         tree = self._reader.environment.tree
         with self._txn.cursor(db=tree) as cursor:
-            stack: list[tuple[int, int]] = [(0, store_id)]
+            seek, follow = cursor.set_range, cursor.iternext
+            stack = [(0, pack_id(store_id))]
             while stack:
-                depth, at = stack.pop()
-                prefix = pack_id(at)
+                depth, prefix = stack.pop()
                 if depth == max_depth:
+                    at = unpack_id(prefix)
                     yield depth, at, self._head(at), []
                     continue
                 chunks: list[bytes] = []
-                below: list[tuple[int, int]] = []
+                below: list[tuple[int, bytes]] = []
                 head = b""
-                if cursor.set_range(prefix):
+                if seek(prefix):
                     deeper = depth + 1
-                    for key, value in cursor.iternext():
-                        if key[:_IDS] != prefix:
+                    for key, value in follow():
+                        if not key.startswith(prefix):
                             break
-                        kind = key[_IDS : _IDS + 1]
-                        if kind == CHILD:
-                            below.append((deeper, int.from_bytes(value, "big")))
-                        elif kind == CHUNK:
+                        kind = key[_IDS]
+                        if kind == _CHUNK:
                             chunks.append(value)
-                        elif kind == HEAD:
+                        elif kind == _CHILD:
+                            below.append((deeper, value))
+                        elif kind == _HEAD:
                             head = value
                 if not head:
-                    raise StoreUnusableError(f"tree store: directory {at} has no head; run the check")
-                below.reverse()
-                stack += below
-                yield depth, at, head, chunks
+                    raise StoreUnusableError(f"tree store: directory {unpack_id(prefix)} has no head; run the check")
+                if below:
+                    below.reverse()
+                    stack += below
+                yield depth, unpack_id(prefix), head, chunks
 
     def generation(self) -> int:
         """The last commit that changed the tree."""
         return unpack_id(self._txn.get(GENERATION_KEY, bytes(_IDS), self._reader.environment.meta))
 
     def status(self) -> Status:
-        """The store and its sources; parsed again only when something of it changed."""
-        raw: list[bytes] = []
-        with self._txn.cursor(db=self._reader.environment.meta) as cursor:
-            if cursor.set_key(GENERATION_KEY):
-                raw.append(cursor.value())
-            if cursor.set_range(b"source."):
-                for key, value in cursor.iternext():
-                    if not key.startswith(b"source."):
-                        break
-                    raw.append(value)
-        return self._reader.parse_status(raw)
+        """The store and its sources; read again only after a commit, parsed again only when something of it changed."""
+        return self._reader.status_in(self._txn)
 
 
 class Reader:
@@ -326,6 +323,7 @@ class Reader:
         self._boot = boot_id()
         self._raw: list[bytes] = []
         self._status: Status | None = None
+        self._commit = -1  # LMDB's number of the transaction that left what was read last
 
     @property
     def path(self) -> str:
@@ -365,14 +363,31 @@ class Reader:
         """Free the slots of readers that died; how many (call it when a reader died)."""
         return self.environment.env.reader_check()
 
-    def parse_status(self, raw: list[bytes]) -> Status:
-        """The status in the records ``raw``: generation, then the sources; cached."""
-        if self._status is None or raw != self._raw:
-            sources = [unpack_source(value, self._boot) for value in raw[1:]]
-            sources.sort(key=lambda source: source.index)
-            self._status = Status(self.environment.uuid, unpack_id(raw[0]), tuple(sources))
-            self._raw = raw
+    def status_in(self, txn: lmdb.Transaction[bytes]) -> Status:
+        """The status that the read transaction ``txn`` sees; cached."""
+        commit = txn.id()
+        if self._status is None or commit != self._commit:
+            raw = self._status_records(txn)
+            if self._status is None or raw != self._raw:
+                sources = [unpack_source(value, self._boot) for value in raw[1:]]
+                sources.sort(key=lambda source: source.index)
+                self._status = Status(self.environment.uuid, unpack_id(raw[0]), tuple(sources))
+                self._raw = raw
+            self._commit = commit
         return self._status
+
+    def _status_records(self, txn: lmdb.Transaction[bytes]) -> list[bytes]:
+        """The generation, then the records of the sources."""
+        raw: list[bytes] = []
+        with txn.cursor(db=self.environment.meta) as cursor:
+            if cursor.set_key(GENERATION_KEY):
+                raw.append(cursor.value())
+            if cursor.set_range(b"source."):
+                for key, value in cursor.iternext():
+                    if not key.startswith(b"source."):
+                        break
+                    raw.append(value)
+        return raw
 
     def close(self) -> None:
         """Close the environment; snapshots must have ended."""

@@ -9,6 +9,7 @@ What this module does not do: it reads no store, knows no freshness, and sends n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -17,6 +18,7 @@ from fustor.treestore.format import (
     LISTED,
     ODD_NAME,
     PLACEHOLDER,
+    ROW_SEPARATOR,
     encode_base64,
     head_flags,
     head_fragment,
@@ -32,6 +34,8 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(str).decode
 _CHILDREN = b',"children":['
 _AFTER_PATH, _ODD_ROW = b',"size":', b'"name_b64":"'
+#: Bytes that stand in a JSON string as they are: printable ASCII but the quote and the backslash.
+_as_it_is = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 # How the object of a directory ends, by what has been written of its children.
 _BARE, _LISTED, _OPEN = range(3)
 _ENDS = (b"}", _CHILDREN + b"]}", b"]}")
@@ -42,7 +46,7 @@ Piece = tuple[int, bytes, list[bytes]]
 
 def json_text(path: bytes) -> bytes:
     """``path`` as it stands between the quotes of a JSON string, U+FFFD for each byte that is not UTF-8."""
-    return _encode(readable(path))[1:-1]
+    return path if _as_it_is(path) else _encode(readable(path))[1:-1]
 
 
 def json_object(members: Mapping[str, object]) -> bytes:
@@ -58,6 +62,14 @@ def json_members(members: Mapping[str, object]) -> bytes:
 def raw_path(text: bytes) -> bytes:
     """The inverse of :func:`json_text`, for paths that are valid UTF-8."""
     return _decode(b'"' + text + b'"').encode()
+
+
+def _only_paths(rows: bytes) -> bytes:
+    """``rows`` cut behind their paths."""
+    first, *rest = rows.split(_AFTER_PATH)
+    # Each part has the rest of one row and the beginning of the next.
+    middle = [part[part.index(ROW_SEPARATOR) :] for part in rest[:-1]]
+    return b"}".join((first, *middle, b"")) if rest else rows
 
 
 def _base64_member(path: bytes) -> bytes:
@@ -101,8 +113,7 @@ class TreeRenderer:
         # What is open, one entry per directory; and above them, what the children of each need: JSON text of its path,
         # and its raw path where that is not UTF-8 (else it can be had from the text).
         self._states: list[int] = []
-        self._texts: list[bytes] = [json_text(parent)]
-        self._odd: list[bytes | None] = [None if valid_utf8(parent) else parent]
+        self._paths: list[tuple[bytes, bytes | None]] = [(json_text(parent), None if valid_utf8(parent) else parent)]
 
     def feed(self, piece: Piece, out: list[bytes]) -> int:
         """
@@ -120,16 +131,18 @@ class TreeRenderer:
             if depth:
                 self._before_child(out)
             size = self._open(depth, head, out)
-        for chunk in chunks:
-            self._before_child(out)
-            rows = unpack_chunk(chunk)
-            # A name that is not UTF-8 is shown with U+FFFD, so plain ASCII, which is quick to see, has none.
-            if self._only_path or self._odd[-1] is not None or (not rows.isascii() and _ODD_ROW in rows):
-                rows = self._row_by_row(rows)
-            else:
-                rows = rows.replace(PLACEHOLDER, self._texts[-1])
-            out.append(rows)
-            size += len(rows)
+        if chunks:
+            text, odd = self._paths[-1]
+            for chunk in chunks:
+                self._before_child(out)
+                rows = unpack_chunk(chunk)
+                # A name that is not UTF-8 is shown with U+FFFD, so plain ASCII, which is quick to see, has none.
+                if odd is not None or (not rows.isascii() and _ODD_ROW in rows):
+                    rows = self._row_by_row(rows)
+                else:
+                    rows = (_only_paths(rows) if self._only_path else rows).replace(PLACEHOLDER, text)
+                out.append(rows)
+                size += len(rows)
         return size
 
     def _before_child(self, out: list[bytes]) -> None:
@@ -140,10 +153,12 @@ class TreeRenderer:
             out.append(_CHILDREN)
 
     def _open(self, depth: int, head: bytes, out: list[bytes]) -> int:
-        flags, fragment, text, raw = head_flags(head), head_fragment(head), self._texts[-1], self._odd[-1]
-        cut = fragment.index(_AFTER_PATH)
-        own = fragment[fragment.index(PLACEHOLDER) + 1 : cut - 1]  # a slash and the name, as JSON text
-        shown = (fragment[:cut] if self._only_path else fragment).replace(PLACEHOLDER, text)
+        flags = head_flags(head)
+        text, raw = self._paths[-1]
+        before, _, after = head_fragment(head).partition(PLACEHOLDER)
+        cut = after.index(_AFTER_PATH)
+        own = after[: cut - 1]  # a slash and the name, as JSON text
+        shown = before + text + (after[:cut] if self._only_path else after)
         if raw is not None or flags & ODD_NAME:
             raw = (raw_path(text) if raw is None else raw) + b"/" + head_name(head)
             shown += _base64_member(raw)
@@ -152,12 +167,11 @@ class TreeRenderer:
         out.append(shown)
         self._states.append(_LISTED if flags & LISTED and depth != self._max_depth else _BARE)
         # The top has no name, and its path is the slash that its children bring along.
-        self._texts.append(text if own == b"/" else text + own)
-        self._odd.append(raw)
+        self._paths.append((text if own == b"/" else text + own, raw))
         return len(shown)
 
     def _row_by_row(self, rows: bytes) -> bytes:
-        text, odd = self._texts[-1], self._odd[-1]
+        text, odd = self._paths[-1]
         raw = raw_path(text) if odd is None else odd
         shown = []
         for row in split_rows(rows):
@@ -168,11 +182,10 @@ class TreeRenderer:
         return b",".join(shown)
 
     def _close_to(self, depth: int, out: list[bytes]) -> None:
-        states = self._states
+        states, paths = self._states, self._paths
         while len(states) > depth:
             out.append(_ENDS[states.pop()])
-            self._texts.pop()
-            self._odd.pop()
+            paths.pop()
 
     def end(self, out: list[bytes]) -> None:
         """Append the end of the body."""

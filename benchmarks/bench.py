@@ -1,0 +1,116 @@
+"""What every measure is given: the tree, how long to measure, and folders for the state of what it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from benchmarks.sample import Sample
+from benchmarks.subjects.base import Subject
+from benchmarks.trees import Tree
+from benchmarks.visible import wait_gone, wait_seen
+
+
+@attrs.frozen
+class Scale:
+    """
+    How long things are measured.
+
+    Attributes:
+        load_seconds: of each request load.
+        looks: events measured one by one, also pings and single questions.
+        rates: creates a second of the sustained loads.
+        rate_seconds: how long each of those lasts.
+        burst: files created at once.
+        idle_seconds: how long nothing happens.
+        settle_seconds: how long lost events are waited for.
+    """
+
+    load_seconds: float
+    looks: int
+    rates: tuple[int, ...]
+    rate_seconds: float
+    burst: int
+    idle_seconds: float
+    settle_seconds: float
+
+
+QUICK = Scale(1.0, 60, (1000,), 2.0, 50_000, 3.0, 20.0)
+NORMAL = Scale(4.0, 300, (300, 1000, 3000), 8.0, 50_000, 10.0, 30.0)
+FULL = Scale(8.0, 600, (300, 1000, 3000, 10_000), 20.0, 50_000, 30.0, 60.0)
+
+
+@attrs.frozen
+class Bench:
+    """
+    Attributes: tree, scale; folder: for state, removed in the end, outside of the tree.
+    """
+
+    tree: Tree
+    scale: Scale
+    folder: Path
+
+    @property
+    def shared(self) -> Path:
+        """Where the system that several measures share keeps its state."""
+        return self.folder / "state"
+
+    @contextmanager
+    def state(self) -> Iterator[Path]:
+        """A folder for the state of one started system; it is removed, but not made."""
+        made = Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            yield made / "s"
+        finally:
+            shutil.rmtree(made)
+
+    @contextmanager
+    def scratch(self, subject: Subject) -> Iterator[str]:
+        """
+        A new directory in the tree, known to ``subject``; yields its name. In the end it is gone, there as well.
+
+        Raises:
+            WrongAnswerError: it did not come or go.
+        """
+        name = "benchmark scratch"
+        path = os.path.join(self.tree.root, name)
+        os.mkdir(path)
+        try:
+            mark = f"{name}/mark"
+            os.close(os.open(os.path.join(self.tree.root, mark), os.O_WRONLY | os.O_CREAT))
+            wait_seen(subject, mark, self.scale.settle_seconds)
+            yield name
+        finally:
+            shutil.rmtree(path)
+        wait_gone(subject, name, self.scale.settle_seconds)
+
+
+#: Whether a measure finds the subject running, starts it and leaves it running, or runs a system of its own.
+Kind = Literal["running", "starts", "own"]
+
+
+@attrs.frozen
+class Measure:
+    """
+    Attributes:
+        name: as on the command line.
+        title: as a heading.
+        about: what is measured and how, for the reader of the results.
+        run: yields what it found.
+        applies: whether the subject can be asked for it.
+        kind: see :data:`Kind`.
+    """
+
+    name: str
+    title: str
+    about: str
+    run: Callable[[Subject, Bench], Iterator[Sample]]
+    applies: Callable[[Subject], bool]
+    kind: Kind = "running"

@@ -1,0 +1,41 @@
+"""The measures, one module each, in the order in which they are taken."""
+
+from __future__ import annotations
+
+from benchmarks.bench import Measure
+from benchmarks.measures import (
+    audit,
+    burst,
+    disk,
+    events,
+    heartbeat,
+    idle,
+    kinds,
+    many,
+    meanwhile,
+    memory,
+    scan,
+    small,
+    sustained,
+    up,
+    whole,
+)
+
+#: Those that may leave a system in a bad state come last of those that share one.
+MEASURES: tuple[Measure, ...] = (
+    scan.MEASURE,
+    disk.MEASURE,
+    memory.MEASURE,
+    small.MEASURE,
+    many.MEASURE,
+    kinds.MEASURE,
+    whole.MEASURE,
+    meanwhile.MEASURE,
+    idle.MEASURE,
+    events.MEASURE,
+    sustained.MEASURE,
+    burst.MEASURE,
+    up.MEASURE,
+    heartbeat.MEASURE,
+    audit.MEASURE,
+)
