@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from _environment import Environment
 
 #: Files without the ending .py that are Python all the same.
-SCRIPTS = ("bin/fustor", "bin/fustor-agent", "bin/fustor-fusion", "bin/test")
+SCRIPTS = ("bin/bench", "bin/fustor", "bin/fustor-agent", "bin/fustor-fusion", "bin/test")
 
 #: Name → command in the environment's bin folder.
 GATES: dict[str, tuple[str, ...]] = {
