@@ -31,5 +31,5 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
 def test_every_script_is_checked() -> None:
     listed = run("--list").stdout
     scripts = [path for path in (ROOT / "bin").iterdir() if path.is_file() and not path.suffix]
-    assert len(scripts) == 4
+    assert len(scripts) == 5
     assert [script.name for script in scripts if f"bin/{script.name}" not in listed] == []
