@@ -731,9 +731,11 @@ class WatcherCore:
         ops.append(Names(table.id_of(index), result.own, tuple(ids), tuple(ignore)))
         self._note_links(index, flight, result)
         for name in gone:
-            self._follow(self._links.forget((index, name)))
+            self._follow(self._links.forget((index, name)), names.get(name, NO_PHASE))
         if result.errno and not table.flags[index] & FAILED:
-            self._queue(index, self.phases.begin())  # a listing decides whether it can be read
+            # A listing decides whether it can be read; nothing is claimed before.
+            held = [phase for phase in names.values() if phase != NO_PHASE]
+            self._queue(index, self.phases.more(min(held)) if held else self.phases.begin())
         if result.own:
             table.ctime[index] = 0  # what the last listing saw is no longer what is known: a fast pass must list
         if result.last:
@@ -869,17 +871,21 @@ class WatcherCore:
     def _note_links(self, index: int, flight: Flight, result: Result) -> None:
         for name, ino in result.links:
             place = (index, name)
-            self._follow(self._links.note(place, ino))
+            phase = flight.phase if flight.names is None else flight.names.get(name, NO_PHASE)
+            self._follow(self._links.note(place, ino), phase)
             if not result.listed and name not in flight.following:
-                self._follow(self._links.others(place, ino))
+                self._follow(self._links.others(place, ino), phase)
 
-    def _follow(self, places: Iterable[Place]) -> None:
-        """Other names of a changed file have changed without an event of their own."""
+    def _follow(self, places: Iterable[Place], phase: int) -> None:
+        """
+        Other names of a file have changed with the one that was looked at in ``phase``, without an event of their own:
+        what is claimed of that one is claimed of them.
+        """
         for place in places:
             index, name = place
             if self.table.parent[index] or index == ROOT:
                 self._following.add(place)
-                self._touch(index, name)
+                self._touch(index, name, phase=None if phase == NO_PHASE else self.phases.more(phase))
             else:
                 self._links.forget(place)  # it went with its directory
 

@@ -79,6 +79,7 @@ class Guardian:
         self._starting: dict[int, _Starting] = {}
         self._childless = True
         self._changed = True
+        self._unwritten = False  # the table file is older than the table
         self._counters = dict.fromkeys(
             ("control_starts", "control_kills", "payload_starts", "orphans", "refused", "faults", "table_failures"), 0
         )
@@ -162,8 +163,10 @@ class Guardian:
         self._changed = False
         try:
             files.write(files.TABLE, json.dumps(content).encode())
+            self._unwritten = False
         except OSError as error:
-            # It serves a successor and people; what runs does not need it.
+            # It serves a successor and people; what runs does not need it. The next beat tries again.
+            self._unwritten = True
             self._counters["table_failures"] += 1
             self._logs.write("ERROR", f"{files.TABLE} can't be written: {error.strerror}")
 
@@ -436,6 +439,7 @@ class Guardian:
         now = time.monotonic()
         self._policy.beat(now)
         self._logs.bound(now)
+        self._changed = self._changed or self._unwritten
         self._answer(channel, number, {})
 
     _OPS: Mapping[str, Callable[[Guardian, Channel, object, dict[str, object]], None]] = {

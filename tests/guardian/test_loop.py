@@ -375,3 +375,19 @@ def test_idle_means_asleep(side: Side) -> None:
     assert switches() == before
     resident = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
     assert int(resident.split()[1]) <= 16 * 1024
+
+
+def test_a_table_that_could_not_be_written_is_written_later(side: Side) -> None:
+    side.start()
+    side.spawn("a", *SLEEP)
+    file = side.run / "table.json"
+    # Nothing can be renamed over a directory that is not empty.
+    file.unlink()
+    (file / "in the way").mkdir(parents=True)
+    pid = side.spawn("b", *SLEEP)
+    side.until(lambda: side.ask("status")["counters"]["table_failures"], "a failure to be counted")
+    (file / "in the way").rmdir()
+    file.rmdir()
+    side.ask("beat")
+    side.until(lambda: file.is_file() and str(pid) in file.read_text(), "the table to be written")
+    assert side.ask("status")["counters"]["faults"] == 0
