@@ -11,9 +11,8 @@ from collections.abc import Iterator
 
 from actors.query.answer import Answer
 from actors.query.body import BodyLimits, Item, make_body
-from actors.query.face import Face
 from actors.query.params import TreeQuery
-from actors.query.stores import ViewStore
+from actors.query.stores import Face, ViewStore
 from fustor.treestore.format import Head, encode_base64, readable, valid_utf8
 from fustor.treestore.reader import Snapshot
 from fustor.treestore.render import TreeRenderer, json_members, json_object, render_row
@@ -54,7 +53,7 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
             return Answer(304, b"", face.headers, tag)
         rollup = b'{"files":%d,"directories":%d,"bytes":%d}' % (head.files, head.directories, head.size)
         extras = face.members + b',"known":true,"rollup":' + rollup + _JOB
-        renderer = TreeRenderer(query.parent, extras, max_depth=query.depth, only_path=query.only_path)
+        renderer = TreeRenderer(_parent(query.names), extras, max_depth=query.depth, only_path=query.only_path)
         kept = True  # the body takes the lease over
         return Answer(
             200, make_body(lease, _pieces(lease.snapshot, found.id, query.depth), renderer, limits), face.headers, tag
@@ -65,6 +64,11 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
     finally:
         if not kept:
             lease.close()
+
+
+def _parent(names: tuple[bytes, ...]) -> bytes:
+    """Raw path of the parent, without a slash at the end."""
+    return b"".join(b"/" + name for name in names[:-1])
 
 
 def _pieces(snapshot: Snapshot, store_id: int, depth: int | None) -> Iterator[Item]:
@@ -84,7 +88,7 @@ def _other(face: Face, store_id: int, head: Head, row: bytes, query: TreeQuery, 
     if _matches(if_none_match, tag):
         return Answer(304, b"", face.headers, tag)
     extras = face.members + b',"known":true,"rollup":null' + _JOB
-    body = render_row(row, query.parent, extras, only_path=query.only_path)
+    body = render_row(row, _parent(query.names), extras, only_path=query.only_path)
     return Answer(200, body, face.headers, tag)
 
 
@@ -118,7 +122,7 @@ def _unknown(face: Face, query: TreeQuery) -> Answer:
 
 def _tag(face: Face, store_id: int, head: Head, query: TreeQuery) -> str:
     """Weak: equal tags mean the same tree in the same state, not the same age."""
-    return f'W/"{face.uuid}-{store_id:x}-{head.generation:x}-{face.state}-{query.tag}"'
+    return f'W/"{face.uuid}-{store_id:x}-{head.generation:x}-{face.status.state}-{query.tag}"'
 
 
 def _matches(if_none_match: str, tag: str) -> bool:

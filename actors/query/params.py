@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -48,12 +47,7 @@ class TreeQuery:
         """The path in its one normal form."""
         return b"/" + b"/".join(self.names)
 
-    @functools.cached_property
-    def parent(self) -> bytes:
-        """The path of the parent, without a slash at its end; empty also for the root."""
-        return b"".join([b"/" + name for name in self.names[:-1]])
-
-    @functools.cached_property
+    @property
     def tag(self) -> str:
         """The parameters in an entity tag."""
         return f"{'p' if self.only_path else 'f'}{'' if self.depth is None else self.depth}"
@@ -95,13 +89,12 @@ def parse_query(query: bytes) -> dict[str, bytes]:
         if not item:
             continue
         name, _, value = item.partition(b"=")
-        plain = b"%" not in item and b"+" not in item
-        key = (name if plain else unquote_to_bytes(name.replace(b"+", b" "))).decode("utf-8", "replace")
-        if not plain and _BAD_ESCAPE.search(item):
+        key = unquote_to_bytes(name.replace(b"+", b" ")).decode("utf-8", "replace")
+        if _BAD_ESCAPE.search(item):
             raise RequestError(key, _shown(value), "% is followed by two hexadecimal digits (a literal one is %25)")
         if key in found:
             raise RequestError(key, _shown(value), "given at most once")
-        found[key] = value if plain else unquote_to_bytes(value.replace(b"+", b" "))
+        found[key] = unquote_to_bytes(value.replace(b"+", b" "))
     return found
 
 
@@ -147,7 +140,7 @@ def path_names(path: bytes, field: str = "path") -> tuple[bytes, ...]:
         raise RequestError(field, _shown(path), "a path without NUL bytes")
     if len(path) > _LONGEST_PATH:
         raise RequestError(field, _shown(path), f"a path of at most {_LONGEST_PATH} bytes")
-    names = tuple([name for name in path.split(b"/") if name and name != b"."])
+    names = tuple(name for name in path.split(b"/") if name and name != b".")
     if b".." in names:
         raise RequestError(field, _shown(path), "a path without .. (resolve it before asking)")
     return names

@@ -11,10 +11,13 @@ import logging
 import time
 from collections.abc import Mapping
 
-from actors.query.face import Face, FaceMaker
-from actors.query.freshness import EMPTY
+import attrs
+
+from actors.query.answer import HeaderBlock
+from actors.query.freshness import EMPTY, ViewStatus, view_status
 from fustor.treestore.environment import StoreMissingError, boottime_ns
 from fustor.treestore.reader import Reader, Snapshot, Status
+from fustor.treestore.render import json_members
 from protocols.errors import MachineError
 
 #: Seconds between two looks whether a store is there, or is another one (one stat(2) each).
@@ -23,6 +26,75 @@ _LOOK_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 #: Freshness is computed anew when it is older than this; a millisecond is what the answers show.
 _FACE_NS = 1_000_000
+
+
+@attrs.frozen(eq=False)
+class Face:
+    """
+    What every answer about a view says of it.
+
+    Attributes:
+        status: computed.
+        generation: of the whole tree.
+        uuid: of the store; empty when there is none.
+        headers: X-Fustor-View and so on.
+        members: the same and the sources as JSON members, each with a comma before it.
+    """
+
+    status: ViewStatus
+    generation: int
+    uuid: str
+    headers: HeaderBlock
+    members: bytes
+
+
+def make_face(view: str, stored: Status | None, now_ns: int, lease_seconds: float) -> Face:
+    """
+    The face of a view.
+
+    Args:
+        view: its name.
+        stored: what its store says; None when there is no store.
+        now_ns: CLOCK_BOOTTIME now.
+        lease_seconds: see :func:`~actors.query.freshness.view_status`.
+    """
+    status = view_status(stored.sources if stored else (), now_ns, lease_seconds)
+    generation = stored.generation if stored else 0
+    as_of = None if status.as_of is None else round(status.as_of, 6)
+    age = None if status.age is None else round(status.age, 3)
+    fields = {
+        "X-Fustor-View": view,
+        "X-Fustor-Generation": str(generation),
+        "X-Fustor-As-Of": "" if as_of is None else f"{as_of:.6f}",
+        "X-Fustor-Age": "" if age is None else f"{age:.3f}",
+        "X-Fustor-State": status.state,
+        "X-Fustor-Complete": "true" if status.complete else "false",
+    }
+    members = json_members(
+        {
+            "view": view,
+            "generation": generation,
+            "as_of": as_of,
+            "age": age,
+            "state": status.state,
+            "complete": status.complete,
+            "sources": [
+                {
+                    "name": source.name,
+                    "agent": source.agent,
+                    "mount": source.mount,
+                    "state": source.state,
+                    "as_of": source.as_of,
+                    "age": None if source.age is None else round(source.age, 3),
+                    "complete": source.complete,
+                    "reasons": source.reasons,
+                    "counts": source.counts,
+                }
+                for source in status.sources
+            ],
+        }
+    )
+    return Face(status, generation, stored.uuid if stored else "", HeaderBlock.of(fields), members)
 
 
 class Lease:
@@ -89,9 +161,8 @@ class ViewStore:
         self._current: _Open | None = None
         self._look_at = 0.0
         self._stored: Status | None = None
-        self._maker = FaceMaker(view, None, lease_seconds)
-        self._face = self._maker.at(0)
-        self._face_ns = -_FACE_NS
+        self._face: Face | None = None
+        self._face_ns = 0
 
     def acquire(self) -> Lease | None:
         """A snapshot of the front; None when there is no store that can be read."""
@@ -108,11 +179,9 @@ class ViewStore:
         try:
             stored = snapshot.status()
             now = boottime_ns()
-            if stored is not self._stored:
-                self._maker = FaceMaker(self.view, stored, self._lease_seconds)
-                self._face, self._face_ns, self._stored = self._maker.at(now), now, stored
-            elif not 0 <= now - self._face_ns < _FACE_NS:
-                self._face, self._face_ns = self._maker.at(now), now
+            if stored is not self._stored or self._face is None or not 0 <= now - self._face_ns < _FACE_NS:
+                self._face = make_face(self.view, stored, now, self._lease_seconds)
+                self._stored, self._face_ns = stored, now
         except MachineError as error:
             snapshot.__exit__(None, None, None)
             self.failed(error)
@@ -122,7 +191,7 @@ class ViewStore:
 
     def nothing(self) -> Face:
         """The face of a view without a store."""
-        return FaceMaker(self.view, None, self._lease_seconds).at(0)
+        return make_face(self.view, None, 0, self._lease_seconds)
 
     def state(self) -> str:
         """The state of the view now."""
@@ -130,7 +199,7 @@ class ViewStore:
         if lease is None:
             return EMPTY
         lease.close()
-        return lease.face.state
+        return lease.face.status.state
 
     def _look(self) -> None:
         """Open what is there, if it is not what is open; what was open stays until there is something else."""
