@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, Poller, until
-from tests.support.kernel import cannot_mount, mount, mounts, umount
+from tests.support.kernel import cannot_mount, mount, mounts, umount, umount_all
 
 pytestmark = pytest.mark.skipif(bool(cannot_mount()), reason=cannot_mount() or "can mount")
 
@@ -35,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, disk: Path) -> Iterator[Cl
     root.mkdir()
     with mounts() as stack:
         mount("-o", "loop", str(disk), str(root))
-        stack.callback(lambda: umount(root) if os.path.ismount(root) else None)
+        stack.callback(umount_all, root)
         (root / "folder").mkdir()
         for number in range(FILES):
             (root / f"folder/{number}").write_bytes(b"x" * number)
@@ -123,7 +123,7 @@ def test_a_bind_mount_goes_without_a_word(tmp_path: Path) -> None:
     (origin / "file").touch()
     with mounts() as stack:
         mount("--bind", str(origin), str(root))
-        stack.callback(lambda: umount(root) if os.path.ismount(root) else None)
+        stack.callback(umount_all, root)
         cluster = Cluster(root, tmp_path / "state", limits="[limits.watcher]\nprobe_seconds = 0.2")
         stack.callback(cluster.down)
         cluster.assert_right()

@@ -58,6 +58,12 @@ def umount(where: Path) -> None:
     subprocess.run(["umount", "--lazy", str(where)], check=True)
 
 
+def umount_all(where: Path) -> None:
+    """Whatever is mounted there, if anything. (``os.path.ismount`` does not see a bind mount of the same device.)"""
+    while not subprocess.run(["umount", "--lazy", str(where)], check=False, stderr=subprocess.DEVNULL).returncode:
+        pass
+
+
 @contextmanager
 def mounts() -> Iterator[ExitStack]:
     """Takes paths by ``callback(umount, path)``, so that nothing stays mounted after a test that failed."""

@@ -277,6 +277,26 @@ def test_other_names_of_a_hard_link_follow(bench: Bench, tmp_path: Path) -> None
     assert not bench.difference()
 
 
+def test_nothing_is_claimed_of_a_hard_link_before_its_other_names(bench: Bench, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("a", "b"):
+        (root / name).mkdir()
+    (root / "a/one").write_bytes(b"1")
+    os.link(root / "a/one", root / "b/two")
+    bench.settle()
+    (root / "a/one").write_bytes(b"longer than before")
+    written = time.time_ns()
+    bench.read()
+    bench.give()
+    assert sum(bench.scan(slot) for slot in bench.queues) == 1
+    assert bench.looked[-1].names == (b"one",)
+    bench.read()
+    assert bench.core.phases.reached < written
+    bench.settle()
+    assert bench.core.phases.reached > written
+    assert not bench.difference()
+
+
 def test_watches_that_the_kernel_refuses_are_declared_and_tried_again(tmp_path: Path) -> None:
     root = tmp_path / "root"
     for i in range(10):
