@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -88,6 +89,11 @@ class Daemon:
                 raise self.failed()
             if time.monotonic() - self.started_at > START_SECONDS:
                 raise MachineError(f"{self.side.name} does not come up within {START_SECONDS:g} s; see {self.log}")
+
+    def interrupt(self, seconds: float) -> None:
+        """Ask it to end, whether or not it is a guardian yet, and wait up to ``seconds`` for that."""
+        self._held.signal(signal.SIGTERM)
+        self._held.wait(seconds)
 
     def ended(self) -> int | None:
         """Its exit code (negative: the signal), None while it runs."""

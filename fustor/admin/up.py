@@ -105,6 +105,7 @@ def bring_up(state: State, root: str, http: str) -> list[Daemon]:
                 daemon.wait_running()
         except BaseException:
             for daemon in reversed(started):
+                daemon.interrupt(STOP_SECONDS)
                 stop(daemon.side, STOP_SECONDS)
             raise
     return started
