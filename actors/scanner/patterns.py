@@ -17,20 +17,24 @@ import re2
 
 from actors.scanner.gitignore import GitIgnore, parse
 from actors.scanner.look import Takes
+from fustor.runtime.config import ConfigFaults
 from fustor.runtime.source import SourceConfig
 from protocols.errors import ConfigError
 
 
-def _gitignore(field: str, lines: Sequence[str]) -> GitIgnore:
+def _gitignore(field: str, lines: Sequence[str], faults: list[ConfigError]) -> GitIgnore:
+    good = []
     for place, line in enumerate(lines):
         try:
             parse(line)
         except ValueError as error:
-            raise ConfigError(f"{field}[{place}]", line, f"a gitignore pattern is accepted ({error})") from None
-    return GitIgnore(lines)
+            faults.append(ConfigError(f"{field}[{place}]", line, f"a gitignore pattern is accepted ({error})"))
+        else:
+            good.append(line)
+    return GitIgnore(good)
 
 
-def _expressions(field: str, sources: Sequence[str]) -> list[re2._Regexp[str]]:
+def _expressions(field: str, sources: Sequence[str], faults: list[ConfigError]) -> list[re2._Regexp[str]]:
     options = re2.Options()
     options.log_errors = False  # it would print them to stderr as well
     compiled = []
@@ -44,9 +48,8 @@ def _expressions(field: str, sources: Sequence[str]) -> list[re2._Regexp[str]]:
             part = text.rpartition(": ")[2]
             at = source.find(part) if part else -1
             where = f" at position {at}" if at >= 0 else ""
-            raise ConfigError(
-                f"{field}[{place}]", source, f"a regular expression of RE2 is accepted ({text}{where})"
-            ) from None
+            accepted = f"a regular expression of RE2 is accepted ({text}{where})"
+            faults.append(ConfigError(f"{field}[{place}]", source, accepted))
     return compiled
 
 
@@ -58,14 +61,17 @@ def compile_patterns(source: SourceConfig) -> Takes | None:
         ``takes(path, is_directory)``; None where everything is taken.
 
     Raises:
-        ConfigError: a pattern can't be read; names it, and the position where RE2 tells it.
+        ConfigFaults: patterns can't be read; names each, and the position where RE2 tells it.
     """
     if not (source.include or source.exclude or source.include_regex or source.exclude_regex):
         return None
-    exclude = _gitignore("exclude", source.exclude)
-    include = _gitignore("include", source.include)
-    exclude_regex = _expressions("exclude_regex", source.exclude_regex)
-    include_regex = _expressions("include_regex", source.include_regex)
+    faults: list[ConfigError] = []
+    exclude = _gitignore("exclude", source.exclude, faults)
+    include = _gitignore("include", source.include, faults)
+    exclude_regex = _expressions("exclude_regex", source.exclude_regex, faults)
+    include_regex = _expressions("include_regex", source.include_regex, faults)
+    if faults:
+        raise ConfigFaults(tuple(faults))
     selective = bool(source.include or source.include_regex)
 
     def takes(path: bytes, is_directory: bool) -> bool:

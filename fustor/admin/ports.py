@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fustor.runtime.endpoint import parse_address
@@ -17,6 +19,8 @@ from protocols.errors import ConfigError, MachineError
 
 #: How many steps above a default are tried.
 ATTEMPTS = 200
+#: Abstract address (unix(7)) of whoever is choosing ports: valid, as ports are, within one network namespace.
+TURN = b"\0fustor-chooses-ports"
 
 
 def split(endpoint: str, field: str) -> tuple[str, int]:
@@ -101,3 +105,38 @@ def holder(port: int) -> str:
         except OSError:  # gone meanwhile, or another user's
             continue
     return "a process of another user" if inodes else "nobody any more"
+
+
+@contextmanager
+def turn(patience: float) -> Iterator[bool]:
+    """
+    One at a time from choosing ports until they are bound, for all users of this network namespace.
+
+    The turn ends with the process and leaves no file. Whoever waits longer than ``patience`` seconds goes on without
+    it (yields False): another user must not be able to keep us from starting.
+    """
+    deadline = time.monotonic() + patience
+    with socket.socket(socket.AF_UNIX) as mine:
+        yield _wait_turn(mine, deadline)
+
+
+def _wait_turn(mine: socket.socket, deadline: float) -> bool:
+    while True:
+        try:
+            mine.bind(TURN)
+            mine.listen(128)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return True
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        with socket.socket(socket.AF_UNIX) as other:
+            other.settimeout(left)
+            try:
+                other.connect(TURN)
+                other.recv(1)  # returns when the other's socket is closed
+            except OSError:  # ended between our two calls, does not listen yet, or time is up: look again
+                continue

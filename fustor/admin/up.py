@@ -26,6 +26,7 @@ from fustor.admin.console import print_json, stderr, stdout
 from fustor.admin.daemons import Daemon, exclusive
 from fustor.admin.down import STOP_SECONDS
 from fustor.admin.options import JsonOption, StateOption, chosen_state
+from fustor.admin.ports import turn
 from fustor.admin.prepare import check_root, make_folder, prepare
 from fustor.admin.probe import ask_root, url
 from fustor.admin.processes import Held, guardian, stop
@@ -53,8 +54,10 @@ def command(
         started: list[Daemon] = []
         answering = False
         try:
-            started += bring_up(where, check_root(directory), http)
-            address = _wait_answer(where, started)
+            root = check_root(directory)
+            with turn(ANSWER_SECONDS):
+                started += bring_up(where, root, http)
+                address = _wait_answer(where, started)
             answering = True
             _announce(where, address, started, detach, as_json)
             if detach:
@@ -126,7 +129,7 @@ def _check_patterns(state: State) -> None:
     command = [sys.executable, "-P", "-m", "fustor.agent.daemon", "--config", file, "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise MachineError(f"{file}: {(done.stderr or done.stdout).strip()}")
+        raise MachineError((done.stderr or done.stdout).strip())
 
 
 def _same(state: State, root: str, http: str) -> None:

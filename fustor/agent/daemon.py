@@ -76,14 +76,16 @@ def configure(arguments: argparse.Namespace) -> AgentConfig:
     return build(data, file=file, base=os.path.dirname(os.path.abspath(file)) if file else os.getcwd())
 
 
-def check_sources(config: AgentConfig) -> list[str]:
-    """What the scanners would refuse of each source, asked in a process that may crash on a bad pattern."""
+def check_sources(config: AgentConfig, file: str) -> list[str]:
+    """What the scanners would refuse of each source in ``file``, asked in a process that may crash on a bad pattern."""
     if importlib.util.find_spec("actors.scanner") is None:
         return []
     faults: list[str] = []
-    for source in config.sources:
+    prefix = f"{file}: " if file else ""
+    for index, source in enumerate(config.sources):
         asked = scanner_config(config, source, 0)
-        faults += [f"source {source.name}: {fault}" for fault in daemon.check_payload("actors.scanner", asked)]
+        said = daemon.check_payload("actors.scanner", asked)
+        faults += [f"{prefix}sources[{index}] ({source.name}): {fault}" for fault in said]
     return faults
 
 
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         daemon.report(_PROGRAM, daemon.faults_of(error))
         return daemon.BAD_CONFIGURATION
     if arguments.check:
-        faults = check_sources(config)
+        faults = check_sources(config, arguments.config or "")
         daemon.report(_PROGRAM, faults)
         if faults:
             return daemon.BAD_CONFIGURATION

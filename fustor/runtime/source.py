@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from fustor.runtime.config import between, matching, shorten
+from fustor.runtime.config import ConfigFaults, between, matching, shorten
 from protocols.errors import ConfigError
 
 #: Names become parts of file names, socket names and actor names, hence no dot, no slash, and short.
@@ -31,9 +31,13 @@ def _check_root(instance: object, attribute: attrs.Attribute[str], value: str) -
 
 
 def _check_patterns(instance: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
-    for index, pattern in enumerate(value):
-        if not pattern or "\0" in pattern or "\n" in pattern:
-            raise ConfigError(f"{attribute.name}[{index}]", shorten(pattern), "a pattern on one line is accepted")
+    faults = tuple(
+        ConfigError(f"{attribute.name}[{index}]", shorten(pattern), "a pattern on one line is accepted")
+        for index, pattern in enumerate(value)
+        if not pattern or "\0" in pattern or "\n" in pattern
+    )
+    if faults:
+        raise ConfigFaults(faults)
 
 
 @attrs.frozen(kw_only=True)

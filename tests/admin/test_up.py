@@ -71,6 +71,7 @@ def test_in_the_foreground_it_stops_when_told(state: State, data: str, number: s
                 break
         process.send_signal(number)
         _, errors = process.communicate(timeout=100)
+    assert len(lines) == 3, errors
     assert lines[0].startswith("answers at http://127.0.0.1:")
     assert lines[1].startswith("    curl ")
     assert (process.returncode, errors) == (0, "stopping …\nstopped\n")

@@ -30,11 +30,19 @@ def test_without_a_root_it_says_what_is_missing(tmp_path: Path) -> None:
 
 def test_patterns_are_judged_by_the_scanner(tmp_path: Path) -> None:
     path = tmp_path / "agent.toml"
-    path.write_text('[agent]\nstate = "s"\n[[sources]]\nname = "data"\nroot = "r"\nexclude_regex = ["("]\n')
+    path.write_text(
+        '[agent]\nstate = "s"\n[[sources]]\nname = "data"\nroot = "r"\n'
+        'exclude_regex = ["(", "a", "*"]\ninclude = ["!"]\n'
+    )
     done = run("--check", "--config", str(path))
     assert done.returncode == 2
-    assert done.stderr.startswith("fustor-agent: source data: ")
-    assert "exclude_regex" in done.stderr
+    lines = done.stderr.splitlines()
+    assert all(line.startswith(f"fustor-agent: {path}: sources[0] (data): ") for line in lines)
+    assert [line.split(": ")[3].split(" = ")[0] for line in lines] == [
+        "include[0]",
+        "exclude_regex[0]",
+        "exclude_regex[2]",
+    ]
 
 
 def test_every_fault_of_the_file(tmp_path: Path) -> None:

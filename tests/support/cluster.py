@@ -7,14 +7,12 @@ Real processes, real sockets. Waiting is always for a condition, with a deadline
 from __future__ import annotations
 
 import base64
-import fcntl
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import tomllib
@@ -129,10 +127,7 @@ class Cluster:
 
     def up(self) -> None:
         """Start, until the first answer."""
-        # Two at once would choose the same free ports.
-        with open(Path(tempfile.gettempdir()) / "fustor-tests.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.command("up", str(self.root), "--state", str(self.state), "--detach")
+        self.command("up", str(self.root), "--state", str(self.state), "--detach")
         config = tomllib.loads((self.state / "fusion.toml").read_text())
         host, _, port = str(config["fusion"]["http"]).rpartition(":")
         self.address = (host, int(port))

@@ -6,8 +6,8 @@ import pytest
 
 from actors.scanner.look import Takes
 from actors.scanner.patterns import compile_patterns
+from fustor.runtime.config import ConfigFaults
 from fustor.runtime.source import SourceConfig
-from protocols.errors import ConfigError
 
 
 def source(**patterns: tuple[str, ...]) -> SourceConfig:
@@ -102,7 +102,7 @@ def test_an_expression_that_explodes_elsewhere_does_not() -> None:
 )
 @pytest.mark.parametrize("field", ["include_regex", "exclude_regex"])
 def test_a_bad_expression_is_named_with_its_position(field: str, expression: str, position: int, why: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigFaults) as caught:
         compile_patterns(source(**{field: ("fine", expression)}))
     text = str(caught.value)
     assert text.startswith(f"{field}[1] = {expression!r}")
@@ -111,5 +111,16 @@ def test_a_bad_expression_is_named_with_its_position(field: str, expression: str
 
 
 def test_a_bad_gitignore_pattern_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"^include\[1\] = '!': a gitignore pattern is accepted"):
+    with pytest.raises(ConfigFaults, match=r"^include\[1\] = '!': a gitignore pattern is accepted"):
         compile_patterns(source(include=("fine", "!")))
+
+
+def test_every_fault_is_named() -> None:
+    with pytest.raises(ConfigFaults) as caught:
+        compile_patterns(source(exclude=("!", "fine", "!"), include_regex=("(", "a", "*")))
+    assert [fault.field for fault in caught.value.faults] == [
+        "exclude[0]",
+        "exclude[2]",
+        "include_regex[0]",
+        "include_regex[2]",
+    ]
