@@ -28,6 +28,7 @@ from benchmarks.machine import machine
 from benchmarks.measures import MEASURES
 from benchmarks.result import Result
 from benchmarks.run import Plan, Progress, run
+from benchmarks.sample import Series
 from benchmarks.subjects import predecessor, subjects
 from benchmarks.trees import SMALL_FILES
 
@@ -93,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     """Do what is asked; returns the exit code."""
     options = parser().parse_args(arguments)
     out = Console()
+    if not out.is_terminal:
+        out.width = 120  # nobody's window: wide enough for the tables
     try:
         if options.list:
             _list(out)
@@ -231,14 +234,22 @@ def _run(plan: Plan, found: Result, folder: Path, out: Console) -> None:
 
 
 def _show(found: Result, out: Console) -> None:
-    """All series as one table."""
-    table = Table("files", "measure", "case", "metric", "system", "median", "lowest", "highest", "unit", box=None)
+    """Medians: a table for each measure and tree, a column for each system."""
+    tables: dict[tuple[int, str], list[Series]] = {}
     for one in found.series.values():
-        spread = Spread.of(one.values)
-        key = one.key
-        figures = (short(value) for value in (spread.median, spread.low, spread.high))
-        table.add_row(f"{key.files:,}", key.measure, key.case, key.metric, key.subject, *figures, one.unit)
-    out.print(table)
+        tables.setdefault((one.key.files, one.key.measure), []).append(one)
+    for (files, measure), series in tables.items():
+        names = list(dict.fromkeys(one.key.subject for one in series))
+        rows: dict[tuple[str, str, str], dict[str, str]] = {}
+        for one in series:
+            median = short(Spread.of(one.values).median)
+            rows.setdefault((one.key.case, one.key.metric, one.unit), {})[one.key.subject] = median
+        table = Table(box=None, title=f"{measure}, {files:,} files", title_justify="left")
+        for heading in ("", "", "", *names):
+            table.add_column(heading, justify="right" if heading else "left")
+        for labels, cells in rows.items():
+            table.add_row(*labels, *(cells.get(name, "") for name in names))
+        out.print(table, "")
 
 
 def _compare(before: Result, found: Result, out: Console) -> bool:

@@ -14,8 +14,8 @@ import attrs
 
 from benchmarks.sample import Sample
 from benchmarks.subjects.base import Subject
-from benchmarks.trees import Tree
-from benchmarks.visible import wait_gone, wait_seen
+from benchmarks.trees import SCRATCH, Tree
+from benchmarks.web import until
 
 
 @attrs.frozen
@@ -74,22 +74,19 @@ class Bench:
     @contextmanager
     def scratch(self, subject: Subject) -> Iterator[str]:
         """
-        A new directory in the tree, known to ``subject``; yields its name. In the end it is gone, there as well.
+        The directory for files of a measure, by its path below the root; in the end it is empty again, there as well.
 
         Raises:
-            WrongAnswerError: it did not come or go.
+            WrongAnswerError: ``subject`` still shows files in it.
         """
-        name = "benchmark scratch"
-        path = os.path.join(self.tree.root, name)
-        os.mkdir(path)
         try:
-            mark = f"{name}/mark"
-            os.close(os.open(os.path.join(self.tree.root, mark), os.O_WRONLY | os.O_CREAT))
-            wait_seen(subject, mark, self.scale.settle_seconds)
-            yield name
+            yield SCRATCH
         finally:
-            shutil.rmtree(path)
-        wait_gone(subject, name, self.scale.settle_seconds)
+            for folder, _, names in os.walk(os.path.join(self.tree.root, SCRATCH)):
+                for name in names:
+                    os.unlink(os.path.join(folder, name))
+        patience = self.scale.settle_seconds
+        until(lambda: subject.files_below(SCRATCH) == 0, "removed files to disappear", patience, 0.05)
 
 
 #: Whether a measure finds the subject running, starts it and leaves it running, or runs a system of its own.

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 #: Libraries whose version a figure may depend on.
-_LIBRARIES = ("pyzmq", "trio", "lmdb", "lz4", "msgpack", "msgspec", "httptools", "inotify-simple")
+_LIBRARIES = ("pyzmq", "trio", "lmdb", "zstandard", "msgpack", "msgspec", "httptools", "inotify-simple")
 
 
 def machine(folder: str) -> dict[str, Any]:

@@ -32,6 +32,10 @@ _LOG_MEAN, _LOG_SIGMA = 2.4957, 1.0  # of a log-normal distribution whose mean i
 _OLDEST, _NEWEST = 1_420_070_400, 1_735_689_600
 #: The directory of 20 files that the small questions are about.
 SMALL, SMALL_FILES = "accounts/2024/quarter 3", 20
+#: Empty directories in which measures make files: there from the start, so that every system has its watches on them.
+SCRATCH = "scratch"
+#: Those that writers spread their files over, and one for files that are looked for one by one.
+SCRATCH_WRITTEN, SCRATCH_LOOKED = tuple(f"{number:03d}" for number in range(100)), "looks"
 #: Directories remembered for random questions.
 _REMEMBERED = 1000
 
@@ -110,7 +114,7 @@ def plan(files: int, seed: int) -> Iterator[Directory]:
         names = [f"{draw.choice(_WORDS)}-{number:02d}" for number in range(branches)]
         waiting.extend(f"{path}/{name}".lstrip("/") for name in names)
         if not path:
-            names.append(parts[0])
+            names += [parts[0], SCRATCH]
         yield Directory(path, tuple(names), _files(draw, count))
         if not waiting:
             break
@@ -118,6 +122,9 @@ def plan(files: int, seed: int) -> Iterator[Directory]:
     for depth in range(1, len(parts)):
         yield Directory("/".join(parts[:depth]), (parts[depth],), ())
     yield Directory(SMALL, (), _files(draw, SMALL_FILES))
+    yield Directory(SCRATCH, (*SCRATCH_WRITTEN, SCRATCH_LOOKED), ())
+    for name in (*SCRATCH_WRITTEN, SCRATCH_LOOKED):
+        yield Directory(f"{SCRATCH}/{name}", (), ())
 
 
 def _files(draw: random.Random, count: int) -> tuple[File, ...]:
@@ -166,6 +173,8 @@ def make_tree(root: str, files: int, seed: int, progress: Callable[[int], None] 
         progress(len(directory.files))
         if not directory.path:
             top = directory.children
+        if directory.path.startswith(SCRATCH):
+            continue
         # Reservoir sampling: every directory is as likely as every other, whatever their number.
         place = number if number < _REMEMBERED else draw.randrange(number + 1)
         if place == len(remembered):

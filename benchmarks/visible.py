@@ -1,11 +1,11 @@
-"""Waiting until a system shows what was done to its tree."""
+"""How long it takes until a system shows what was done to its tree."""
 
 from __future__ import annotations
 
 import time
 
 from benchmarks.errors import WrongAnswerError
-from benchmarks.subjects.base import Looker, Subject
+from benchmarks.subjects.base import Looker
 
 #: Seconds between two looks while a latency is measured: its resolution.
 LOOK_PAUSE = 0.0005
@@ -27,15 +27,3 @@ def seconds_until(look: Looker, path: str, there: bool, patience: float) -> floa
         if seconds > patience:
             raise WrongAnswerError(f"{path} is still {'missing' if there else 'there'} after {patience:g} s")
         time.sleep(LOOK_PAUSE)
-
-
-def wait_seen(subject: Subject, path: str, patience: float) -> None:
-    """Until ``path`` is there."""
-    with subject.looker() as look:
-        seconds_until(look, path, True, patience)
-
-
-def wait_gone(subject: Subject, path: str, patience: float) -> None:
-    """Until ``path`` is not there."""
-    with subject.looker() as look:
-        seconds_until(look, path, False, patience)

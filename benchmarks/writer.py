@@ -1,7 +1,7 @@
 """
 Creates files at a rate, as a process of its own: ``python -m benchmarks.writer FOLDER COUNT RATE``.
 
-The files are spread over the directories ``000`` to ``099`` below FOLDER, which have to be there. RATE is files a
+The files are spread over the scratch directories below FOLDER (see ``benchmarks.trees``). RATE is files a
 second; 0: as fast as it goes. Prints one JSON object when done: ``created``, ``seconds``, and ``late``, by how many
 seconds at most a file was created after its time.
 """
@@ -15,21 +15,13 @@ import sys
 import time
 
 from benchmarks.checkout import CHECKOUT
-
-#: Directories that the files are spread over.
-SPREAD = 100
+from benchmarks.trees import SCRATCH_WRITTEN
 
 
 def start(folder: str, count: int, rate: float) -> subprocess.Popen[str]:
     """A running writer; its result is on its standard output."""
     command = [sys.executable, "-m", "benchmarks.writer", folder, str(count), str(rate)]
     return subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
-
-
-def make_folders(folder: str) -> None:
-    """The directories that the writer writes into."""
-    for number in range(SPREAD):
-        os.makedirs(os.path.join(folder, f"{number:03d}"))
 
 
 def write(folder: str, count: int, rate: float) -> dict[str, float]:
@@ -43,7 +35,7 @@ def write(folder: str, count: int, rate: float) -> dict[str, float]:
                 time.sleep(wait)
             else:
                 late = max(late, -wait)
-        path = os.path.join(folder, f"{number % SPREAD:03d}", f"f{number:07d}")
+        path = os.path.join(folder, SCRATCH_WRITTEN[number % len(SCRATCH_WRITTEN)], f"f{number:07d}")
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     return {"created": count, "seconds": time.monotonic() - start, "late": late}
 

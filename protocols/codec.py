@@ -170,7 +170,7 @@ def _checker(hint: Any) -> _Check:
         def check_items(value: Any, field: str) -> Any:
             if type(value) is not tuple:
                 raise DecodeError(f"{field}: {type(value).__name__} where an array is accepted")
-            return tuple([inner(item, field) for item in value])
+            return tuple([inner(item, field) for item in value]) if value else value
 
         return check_items
     if origin is tuple:
@@ -215,7 +215,10 @@ def record(cls: type[T]) -> type[T]:
     def check_record(value: Any, field: str) -> Any:
         if type(value) is not tuple or len(value) < required:
             raise DecodeError(f"{field}: an array of at least {required} is accepted for {cls.__name__}")
-        return cls(*[check(item, f"{field}.{name}") for (name, check), item in zip(checks, value, strict=False)])
+        try:
+            return cls(*[check(item, name) for (name, check), item in zip(checks, value, strict=False)])
+        except DecodeError as error:
+            raise DecodeError(f"{field}.{error}") from None
 
     def to_list(value: Any) -> list[Any]:
         return [getattr(value, name) for name in names]

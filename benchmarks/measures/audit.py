@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+from actors.watcher.limits import WatcherLimits
 from benchmarks.bench import Bench, Measure
 from benchmarks.errors import WrongAnswerError
 from benchmarks.processes import cpu_seconds
@@ -39,8 +40,9 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             subject.wait_complete(bench.tree)
             looked = _works(subject)
             seconds, used = _next_pass(subject, period * 3)
-            if _works(subject, looked) <= looked:
-                raise WrongAnswerError("the scanners had no work")
+            least = looked + bench.tree.directories // WatcherLimits().dirs_per_work
+            if (done := _works(subject, least)) < least:
+                raise WrongAnswerError(f"the scanners had {done - looked} works, a pass is {least - looked} or more")
         finally:
             subject.stop()
     yield Sample("time", seconds, "s", "less")
@@ -71,8 +73,8 @@ def _next_pass(subject: Fustor, patience: float) -> tuple[float, dict[str, float
             raise WrongAnswerError(f"no audit within {patience:g} s")
 
 
-def _works(subject: Fustor, more_than: int = -1) -> int:
-    """Work messages that the scanners have done; waits a little for more, since they are reported now and then."""
+def _works(subject: Fustor, least: int = 0) -> int:
+    """Work messages that the scanners have done; waits a little for ``least``, since they are reported now and then."""
     assert subject.cluster is not None
     deadline = time.monotonic() + 10
     while True:
@@ -83,7 +85,7 @@ def _works(subject: Fustor, more_than: int = -1) -> int:
             for payload in agent["payloads"]
             if payload["name"].startswith("scanner.") and payload["counters"]
         )
-        if found > more_than or time.monotonic() > deadline:
+        if found >= least or time.monotonic() > deadline:
             return int(found)
         time.sleep(0.2)
 

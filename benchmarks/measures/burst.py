@@ -19,10 +19,9 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
     count = bench.scale.burst
     with bench.scratch(subject) as folder:
         path = os.path.join(bench.tree.root, folder)
-        writer.make_folders(path)
         start = time.perf_counter()
         text, _ = writer.start(path, count, 0).communicate(timeout=300)
-        missing, _ = missing_after(subject, folder, count + 1, bench.scale.settle_seconds)
+        missing, _ = missing_after(subject, folder, count, bench.scale.settle_seconds)
         seconds = time.perf_counter() - start
         yield Sample("written in", json.loads(text)["seconds"], "s")
         yield Sample("lost", missing / count * 100, "%", "less")
@@ -36,5 +35,5 @@ MEASURE = Measure(
     "One process creates them in 100 directories as fast as it can; the clock runs from its start until all are "
     "visible, or until waiting is given up: then the rest is lost.",
     run,
-    lambda subject: subject.web is not None,
+    lambda subject: subject.http,
 )

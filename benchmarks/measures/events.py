@@ -10,6 +10,7 @@ from benchmarks.bench import Bench, Measure
 from benchmarks.sample import Sample, latencies
 from benchmarks.subjects.base import Looker, Subject
 from benchmarks.subjects.watchman import Watchman
+from benchmarks.trees import SCRATCH_LOOKED
 from benchmarks.visible import seconds_until
 
 #: Creates a second beside the ones that are measured.
@@ -23,7 +24,7 @@ def _one_by_one(
     created: list[float] = []
     removed: list[float] = []
     for number in range(bench.scale.looks):
-        path = f"{folder}/look {number}"
+        path = f"{folder}/{SCRATCH_LOOKED}/look {number}"
         file = os.path.join(bench.tree.root, path)
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         created.append(seconds_until(look, path, True, bench.scale.settle_seconds))
@@ -44,7 +45,6 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
         return
     with bench.scratch(subject) as folder, subject.looker() as look:
         path = os.path.join(bench.tree.root, folder)
-        writer.make_folders(path)
         beside = writer.start(path, round(_BESIDE * bench.scale.rate_seconds * 4), _BESIDE)
         try:
             created, removed = _one_by_one(bench, look, folder, beside.poll)

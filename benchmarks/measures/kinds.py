@@ -72,5 +72,5 @@ MEASURE = Measure(
     "One client in Python, one question after the other; its own share is the same for all of them. 304 and HEAD: "
     "Fustor only.",
     run,
-    lambda subject: subject.web is not None,
+    lambda subject: subject.http,
 )

@@ -32,5 +32,5 @@ MEASURE = Measure(
     "1,000 directories drawn at random from the whole tree (all of them, if there are fewer), with their direct "
     "children, in turn, 16 clients.",
     run,
-    lambda subject: subject.web is not None,
+    lambda subject: subject.http,
 )

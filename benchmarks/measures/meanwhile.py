@@ -63,5 +63,5 @@ MEASURE = Measure(
     "One client asks for a directory of 20 files every millisecond, while two others read the whole tree again "
     "and again. All share this machine's cores.",
     run,
-    lambda subject: subject.web is not None,
+    lambda subject: subject.http,
 )

@@ -48,10 +48,12 @@ class Web:
             return connection.node(self.target(path, **parameters))
 
     def files_listed(self, path: str) -> int:
-        """Files that a listing of ``path``, two levels deep, contains; 0 while it is not known."""
+        """Files that a listing of ``path``, two levels deep, contains; -1 when it is refused for now (503)."""
         with self.connect() as connection:
             answer = connection.ask(self.target(path, max_depth=2, only_path="true"))
-        if answer.status not in (200, 404):
+        if answer.status == 503:
+            return -1
+        if answer.status != 200:
             raise WrongAnswerError(f"{path}: {answer.status} {answer.body[:200]!r}")
         return answer.body.count(b'"content_type":"file"')
 
@@ -75,10 +77,12 @@ class Subject(Protocol):
 
     Attributes:
         name: shown in results.
-        web: how it is asked over HTTP, while it runs; None when it speaks something else.
+        http: whether it answers over HTTP.
+        web: how it is asked so, while it runs.
     """
 
     name: str
+    http: bool
     web: Web | None
 
     def missing(self) -> str:
@@ -110,5 +114,5 @@ class Subject(Protocol):
         ...
 
     def files_below(self, path: str) -> int:
-        """How many files are visible below ``path``, by the cheapest question."""
+        """How many files are visible below ``path``, by the cheapest question; -1: it refuses to say."""
         ...

@@ -78,6 +78,7 @@ class Predecessor:
     """One Fusion and one agent of it."""
 
     name = f"fustor {VERSION}"
+    http = True
 
     def __init__(self) -> None:
         self.web: Web | None = None

@@ -29,6 +29,7 @@ class Watchman:
     """One server with one watched root."""
 
     name = "watchman"
+    http = False
     web: Web | None = None
 
     def __init__(self) -> None:

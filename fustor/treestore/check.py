@@ -24,18 +24,21 @@ import msgspec
 from fustor.treestore.environment import GENERATION_KEY, NEXT_ID_KEY, boot_id, ids_name
 from fustor.treestore.format import (
     CHILD,
-    CHUNK,
     CONTENT_TYPES,
     HEAD,
     LIMBO_ID,
+    LISTED,
     MAX_ROWS,
     ODD_NAME,
+    PARTIAL,
     PLACEHOLDER,
     ROOT_ID,
+    UNREADABLE,
+    UNSEEN,
     Head,
     find_row,
+    head_fragment,
     name_key,
-    readable,
     row_name,
     row_sizes,
     split_rows,
@@ -107,7 +110,7 @@ class _Check:
         self._txn = snapshot.transaction
         self._directories: dict[int, _Directory] = {}
         self._links: dict[int, tuple[int, bytes]] = {}
-        self._files: set[bytes] = set()  # name keys of the files of the directory being read
+        self._places_taken: set[tuple[int, bytes]] = set()  # by directories: parent, name key
         self._limbo: set[int] = set()
 
     def faults(self) -> Iterator[str]:
@@ -119,39 +122,42 @@ class _Check:
     # -- single records ------------------------------------------------------------------------------------------------
 
     def _records(self) -> Iterator[str]:
-        at, chunks = -1, list[tuple[bytes, bytes]]()
         with self._txn.cursor(db=self._environment.tree) as cursor:
             for key, value in cursor:
                 store_id, kind, rest = unpack_id(key[:8]), key[8:9], key[9:]
-                if store_id != at:
-                    yield from self._chunks(at, chunks)
-                    at, chunks, self._files = store_id, [], set()
                 if kind == HEAD and not rest and store_id != LIMBO_ID:
                     yield from self._head(store_id, value)
-                elif kind == CHUNK and store_id in self._directories:
-                    chunks.append((rest, value))
                 elif kind == CHILD and len(value) == 8:
-                    yield from self._chunks(at, chunks)
-                    chunks = []
                     yield from self._link(store_id, rest, unpack_id(value))
                 else:
-                    yield f"key {key!r}: none of this layout, or of a directory without a head"
+                    yield f"key {key!r}: none of this layout"
+        self._places_taken = set(self._links.values())
+        at, chunks = -1, list[tuple[bytes, bytes]]()
+        with self._txn.cursor(db=self._environment.files) as cursor:
+            for key, value in cursor:
+                store_id = unpack_id(key[:8])
+                if store_id != at:
+                    yield from self._chunks(at, chunks)
+                    at, chunks = store_id, []
+                chunks.append((key[8:], value))
         yield from self._chunks(at, chunks)
 
     def _head(self, store_id: int, value: bytes) -> Iterator[str]:
         try:
             head = Head.unpack(value)
-            node = _decode(head.fragment.replace(PLACEHOLDER, b"") + b"}")
-        except (MachineError, msgspec.DecodeError) as error:
+            node = _decode(head_fragment(value).replace(PLACEHOLDER, b"") + b"}")
+        except (MachineError, KeyError, ValueError) as error:
             yield f"directory {store_id}: head: {error}"
             return
         self._directories[store_id] = _Directory(head)
-        if node.name != readable(head.name):
-            yield f"directory {store_id}: the name is {head.name!r}, its JSON says {node.name!r}"
-        if bool(head.flags & ODD_NAME) == valid_utf8(head.name) or (node.name_b64 is None) != valid_utf8(head.name):
+        if bool(head.flags & ODD_NAME) == valid_utf8(head.name):
             yield f"directory {store_id}: name {head.name!r}: wrong about being UTF-8"
-        if node.content_type != "directory" or node.path != "/" + node.name:
-            yield f"directory {store_id}: its JSON says {node.content_type} at {node.path!r}"
+        if node.content_type != "directory":
+            yield f"directory {store_id}: its attributes are those of a {node.content_type}"
+        if bool(head.flags & UNREADABLE) != bool(head.unreadable):
+            yield f"directory {store_id}: flags {head.flags}, unreadable {head.unreadable!r}"
+        if head.seen != UNSEEN and head.flags & (LISTED | PARTIAL) != LISTED:
+            yield f"directory {store_id}: remembers a listing, and has flags {head.flags}"
 
     def _link(self, store_id: int, key: bytes, child: int) -> Iterator[str]:
         if child in self._links:
@@ -161,13 +167,14 @@ class _Check:
             self._limbo.add(child)
         elif store_id in self._directories:
             self._directories[store_id].children.append(child)
-            if key in self._files:
-                yield f"directory {store_id}: {key!r} is a file and a directory"
         else:
             yield f"directory {store_id}: has children and no head"
 
     def _chunks(self, store_id: int, chunks: list[tuple[bytes, bytes]]) -> Iterator[str]:
         if not chunks:
+            return
+        if store_id not in self._directories:
+            yield f"directory {store_id}: has files and no head"
             return
         if chunks[0][0]:
             yield f"directory {store_id}: the first chunk begins with {chunks[0][0]!r}"
@@ -190,7 +197,8 @@ class _Check:
                 if key < lowest or (upper is not None and key >= upper) or (before and key <= before):
                     yield f"{where}: {name!r} is out of place"
                 before = key
-                self._files.add(key)
+                if (store_id, key) in self._places_taken:
+                    yield f"{where}: {name!r} is a file and a directory"
                 if node.content_type == "directory" or node.content_type not in CONTENT_TYPES.values():
                     yield f"{where}: {name!r} is a {node.content_type}"
                 if node.path != "/" + node.name or row.count(PLACEHOLDER) != 1:

@@ -25,7 +25,7 @@ from fustor.treestore.format import FORMAT, pack_id, unpack_id
 from protocols.errors import MachineError
 
 #: Names in the environment; the ids of the sources have one each, see ``ids_name``.
-META, TREE = b"meta", b"tree"
+META, TREE, FILES = b"meta", b"tree", b"files"
 #: Most sources of a view, and most readers at a time (LMDB: 126 by default).
 MAX_SOURCES, MAX_READERS = 1024, 512
 #: Room for the map in bytes: address space, not disk, for the file is sparse and grows as needed.
@@ -64,7 +64,7 @@ class Environment:
     Attributes:
         path: its folder.
         env: the LMDB environment.
-        meta, tree: handles of the two databases.
+        meta, tree, files: handles of the databases.
         uuid: identity of the store.
         inode: (device, inode) of the file that is open; another one at ``path`` is another store.
     """
@@ -73,6 +73,7 @@ class Environment:
     env: lmdb.Environment
     meta: lmdb._Database
     tree: lmdb._Database
+    files: lmdb._Database
     uuid: str
     inode: tuple[int, int]
 
@@ -91,7 +92,7 @@ def _open(path: str, *, readonly: bool, map_size: int, max_readers: int) -> lmdb
         return lmdb.open(
             path,
             map_size=map_size,
-            max_dbs=MAX_SOURCES + 2,
+            max_dbs=MAX_SOURCES + 3,
             max_readers=max_readers,
             readonly=readonly,
             create=not readonly,
@@ -141,15 +142,19 @@ def open_for_reading(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
         if empty:
             raise StoreMissingError(f"{path}: no tree store here yet")
         try:
-            meta, tree = env.open_db(META, create=False), env.open_db(TREE, create=False)
+            meta = env.open_db(META, create=False)
         except (lmdb.NotFoundError, lmdb.IncompatibleError):
             raise StoreUnusableError(f"{path}: an LMDB environment, but not a tree store") from None
         with env.begin(db=meta) as txn:
             uuid = _verify(path, txn.get)
+        try:
+            tree, files = env.open_db(TREE, create=False), env.open_db(FILES, create=False)
+        except (lmdb.NotFoundError, lmdb.IncompatibleError):
+            raise StoreUnusableError(f"{path}: a tree store without its databases") from None
     except BaseException:
         env.close()
         raise
-    return Environment(path, env, meta, tree, uuid, (stat.st_dev, stat.st_ino))
+    return Environment(path, env, meta, tree, files, uuid, (stat.st_dev, stat.st_ino))
 
 
 def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = MAX_READERS) -> Environment:
@@ -183,7 +188,7 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
                 if txn.get(BOOT_KEY) != boot.encode() and txn.get(CLEAN_KEY) is None:
                     raise StoreUnusableError(f"{path}: written in an earlier boot and not closed; it may be torn")
         with env.begin(write=True) as txn:
-            meta, tree = env.open_db(META, txn), env.open_db(TREE, txn)
+            meta, tree, files = (env.open_db(name, txn) for name in (META, TREE, FILES))
             if txn.get(FORMAT_KEY, db=meta) is None:
                 txn.put(FORMAT_KEY, pack_id(FORMAT), db=meta)
                 txn.put(UUID_KEY, str(uuids.uuid4()).encode(), db=meta)
@@ -201,7 +206,7 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
     except BaseException:
         env.close()
         raise
-    return Environment(path, env, meta, tree, uuid, (stat.st_dev, stat.st_ino))
+    return Environment(path, env, meta, tree, files, uuid, (stat.st_dev, stat.st_ino))
 
 
 def close_cleanly(environment: Environment) -> None:

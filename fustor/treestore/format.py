@@ -16,19 +16,19 @@ import base64
 import hashlib
 import re
 import struct
+import threading
 from collections.abc import Sequence
-from typing import Annotated, Any
 
 import attrs
-import lz4.block
 import msgspec
+import zstandard
 
+from fustor.treestore.dictionary import DICTIONARY
 from fustor.treestore.errors import StoreUnusableError
 from protocols.data import Row
-from protocols.errors import DecodeError
 
 #: Version of this layout, in ``meta``.
-FORMAT = 1
+FORMAT = 2
 #: Store id of the top directory of a view.
 ROOT_ID = 1
 #: Parent of directories that no listing has named yet; it has no head.
@@ -44,7 +44,8 @@ KEPT_KEY_NAME = 300
 #: Length of the key of a shortened name.
 SHORTENED = KEPT_KEY_NAME + 16
 
-HEAD, CHUNK, CHILD = b"\x00", b"\x01", b"\x02"
+#: After the id in keys of ``tree``.
+HEAD, CHILD = b"\x00", b"\x02"
 
 # -- keys -----------------------------------------------------------------------------------------------------------
 
@@ -65,17 +66,17 @@ def name_key(name: bytes) -> bytes:
 
 
 def head_key(store_id: int) -> bytes:
-    """Key of the head of a directory; it is the lowest key of all its records."""
+    """Key of the head of a directory in ``tree``; the lowest of all its keys there."""
     return pack_id(store_id) + HEAD
 
 
 def chunk_key(store_id: int, lowest: bytes) -> bytes:
-    """Key of the chunk whose rows have name keys ≥ ``lowest``."""
-    return pack_id(store_id) + CHUNK + lowest
+    """Key in ``files`` of the chunk whose rows have name keys ≥ ``lowest``."""
+    return pack_id(store_id) + lowest
 
 
 def child_key(store_id: int, name: bytes) -> bytes:
-    """Key of the link to the child directory ``name``."""
+    """Key in ``tree`` of the link to the child directory ``name``."""
     return pack_id(store_id) + CHILD + name_key(name)
 
 
@@ -92,10 +93,22 @@ OWN = 8
 #: Its name is not valid UTF-8, so no path below is.
 ODD_NAME = 16
 
-# parent, generation, files, directories, bytes (high, low), handle, source, flags, length of the name
-_HEAD = struct.Struct(">QQQQQQQHHH")
+# parent, generation, files, directories, bytes (high, low), handle, source, flags, lengths of name and reason, seen
+_HEAD = struct.Struct(">QQQQQQQHHHH16s")
+_LENGTHS = struct.Struct(">HHH")  # flags, name, reason
+_LENGTHS_AT = struct.calcsize(">QQQQQQQH")
 HEAD_SIZE = _HEAD.size
+_FILES = slice(16, 24)
 _LOW = (1 << 64) - 1
+
+#: A row without its name: mode, size, mtime_ns, ctime_ns, ino, uid, gid, nlink.
+Attributes = tuple[int, int, int, int, int, int, int, int]
+_pack_attributes = msgspec.msgpack.Encoder().encode
+_unpack_attributes = msgspec.msgpack.Decoder(Attributes).decode
+#: The attributes of a directory of which only the name is known.
+BLANK: Attributes = (0o040000, 0, 0, 0, 0, 0, 0, 0)
+#: ``Head.seen`` when nothing is known.
+UNSEEN = bytes(16)
 
 
 @attrs.define(slots=True, eq=True)
@@ -112,7 +125,9 @@ class Head:
         source: index of the source of ``handle``.
         flags: ``LISTED`` and the others.
         name: its name as bytes; empty for the top.
-        fragment: the JSON text of its attributes, without the closing brace; the placeholder is its parent's path.
+        attributes: its row without the name.
+        unreadable: name of the error of its last listing (errno(3)); empty when that was right.
+        seen: digest of the page of its last whole listing, as long as its files are as that said; else ``UNSEEN``.
     """
 
     parent: int
@@ -124,26 +139,28 @@ class Head:
     source: int = 0
     flags: int = 0
     name: bytes = b""
-    fragment: bytes = b""
+    attributes: Attributes = BLANK
+    unreadable: bytes = b""
+    seen: bytes = UNSEEN
 
     def pack(self) -> bytes:
         """The stored form."""
-        return (
-            _HEAD.pack(
-                self.parent,
-                self.generation,
-                self.files,
-                self.directories,
-                self.size >> 64,
-                self.size & _LOW,
-                self.handle,
-                self.source,
-                self.flags,
-                len(self.name),
-            )
-            + self.name
-            + self.fragment
+        name, reason = self.name, self.unreadable
+        fixed = _HEAD.pack(
+            self.parent,
+            self.generation,
+            self.files,
+            self.directories,
+            self.size >> 64,
+            self.size & _LOW,
+            self.handle,
+            self.source,
+            self.flags,
+            len(name),
+            len(reason),
+            self.seen,
         )
+        return b"".join((fixed, name, reason, _pack_attributes(self.attributes)))
 
     @classmethod
     def unpack(cls, value: bytes) -> Head:
@@ -154,10 +171,13 @@ class Head:
             StoreUnusableError: it is no head.
         """
         try:
-            parent, generation, files, directories, high, low, handle, source, flags, n = _HEAD.unpack_from(value)
-        except struct.error:
-            raise StoreUnusableError(f"tree store: a head of {len(value)} bytes; run the check") from None
-        end = HEAD_SIZE + n
+            parent, generation, files, directories, high, low, handle, source, flags, n, m, seen = _HEAD.unpack_from(
+                value
+            )
+            end = HEAD_SIZE + n
+            attributes = _unpack_attributes(value[end + m :])
+        except (struct.error, msgspec.DecodeError):
+            raise StoreUnusableError(f"tree store: a damaged head of {len(value)} bytes; run the check") from None
         return cls(
             parent,
             generation,
@@ -168,42 +188,79 @@ class Head:
             source,
             flags,
             value[HEAD_SIZE:end],
-            value[end:],
+            attributes,
+            value[end : end + m],
+            seen,
         )
-
-
-_FLAGS_AT = HEAD_SIZE - 4
 
 
 def head_flags(value: bytes) -> int:
     """The flags of a stored head, without unpacking the rest."""
-    return int.from_bytes(value[_FLAGS_AT : _FLAGS_AT + 2], "big")
+    return int.from_bytes(value[_LENGTHS_AT : _LENGTHS_AT + 2], "big")
 
 
 def head_name(value: bytes) -> bytes:
     """The name in a stored head."""
-    return value[HEAD_SIZE : HEAD_SIZE + int.from_bytes(value[HEAD_SIZE - 2 : HEAD_SIZE], "big")]
+    _, n, _ = _LENGTHS.unpack_from(value, _LENGTHS_AT)
+    return value[HEAD_SIZE : HEAD_SIZE + n]
+
+
+def head_has_files(value: bytes) -> bool:
+    """There are files in the subtree of a stored head."""
+    return any(value[_FILES])
 
 
 def head_fragment(value: bytes) -> bytes:
-    """The JSON fragment in a stored head, without the closing brace."""
-    return value[HEAD_SIZE + int.from_bytes(value[HEAD_SIZE - 2 : HEAD_SIZE], "big") :]
+    """
+    The JSON text of a directory, from its stored head, without the closing brace; the placeholder is its parent's path.
+
+    Raises:
+        StoreUnusableError: it is no head.
+    """
+    try:
+        _, n, m = _LENGTHS.unpack_from(value, _LENGTHS_AT)
+        end = HEAD_SIZE + n
+        name = value[HEAD_SIZE:end]
+        attributes = _unpack_attributes(value[end + m :])
+        if not name.isascii():
+            fragment = encode_rows([(name, *attributes)])[:-1]
+        else:  # the same, in fewer steps: there is one of these for every directory of an answer
+            mode, size, mtime, ctime, ino, uid, gid, nlink = attributes
+            text, kind = name.decode(), CONTENT_TYPES[mode >> 12]
+            stamps = mtime / NANOSECONDS, ctime / NANOSECONDS, False, mtime, ctime
+            node = _encode(_Node(text, kind, _BEFORE_NAME + text, size, *stamps, ino, mode, uid, gid, nlink))
+            fragment = node[:-1].replace(_PATH_STAND_IN, _PATH_PLACEHOLDER, 1)
+    except (struct.error, msgspec.DecodeError, KeyError):
+        raise StoreUnusableError(f"tree store: a damaged head of {len(value)} bytes; run the check") from None
+    return fragment + _UNREADABLE + _encode(value[end : end + m].decode("ascii")) if m else fragment
 
 
 # -- chunks ---------------------------------------------------------------------------------------------------------
 
-_RAW, _LZ4 = b"\x00", b"\x01"
+_RAW, _ZSTD = b"\x00", b"\x02"
 # A listing of many rows is split into chunks of at most this many.
 MAX_ROWS = 100
 
-_compress = lz4.block.compress
-_decompress = lz4.block.decompress
+_dictionary = zstandard.ZstdCompressionDict(DICTIONARY)
+_dictionary.precompute_compress(level=1)
+
+
+class _Contexts(threading.local):
+    """zstd contexts may be used by one thread at a time."""
+
+    def __init__(self) -> None:
+        compressor = zstandard.ZstdCompressor(dict_data=_dictionary, write_checksum=False, write_dict_id=False)
+        self.compress = compressor.compress
+        self.decompress = zstandard.ZstdDecompressor(dict_data=_dictionary).decompress
+
+
+_contexts = _Contexts()
 
 
 def pack_chunk(text: bytes) -> bytes:
-    """The stored form of rows joined by commas: lz4 where that is smaller, else as they are."""
-    packed: bytes = _compress(text)
-    return _LZ4 + packed if len(packed) < len(text) else _RAW + text
+    """The stored form of rows joined by commas: zstd where that is smaller, else as they are."""
+    packed = _contexts.compress(text)
+    return _ZSTD + packed if len(packed) < len(text) else _RAW + text
 
 
 def unpack_chunk(value: bytes) -> bytes:
@@ -214,40 +271,17 @@ def unpack_chunk(value: bytes) -> bytes:
         StoreUnusableError: a codec we do not know, or damaged data.
     """
     codec = value[:1]
-    if codec == _LZ4:
+    if codec == _ZSTD:
         try:
-            return _decompress(memoryview(value)[1:])  # type: ignore[no-any-return]
-        except (lz4.block.LZ4BlockError, ValueError) as error:
+            return _contexts.decompress(memoryview(value)[1:])
+        except (zstandard.ZstdError, MemoryError) as error:  # a damaged frame may claim any size
             raise StoreUnusableError(f"tree store: a damaged chunk: {error}; run the check") from None
     if codec == _RAW:
         return value[1:]
-    raise StoreUnusableError(f"tree store: a chunk with codec {codec!r}; 0 (raw) and 1 (lz4) are known")
+    raise StoreUnusableError(f"tree store: a chunk with codec {codec!r}; 0 (raw) and 2 (zstd) are known")
 
 
 # -- rows -----------------------------------------------------------------------------------------------------------
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
-_Word = Annotated[int, msgspec.Meta(ge=0, le=(1 << 32) - 1)]
-_Natural = Annotated[int, msgspec.Meta(ge=0)]
-
-#: A row of :mod:`protocols.data` as it is nearly always.
-_PlainRow = tuple[bytes, _Word, _Count, int, int, _Natural, _Word, _Word, _Count]
-
-
-class _AnyRow(msgspec.Struct, array_like=True, gc=False):
-    """A row of any length, to be checked; mode 0: the name is gone."""
-
-    name: bytes
-    mode: _Word = 0
-    size: _Count = 0
-    mtime_ns: int = 0
-    ctime_ns: int = 0
-    ino: _Natural = 0
-    uid: _Word = 0
-    gid: _Word = 0
-    nlink: _Count = 0
-    target: bytes | None = None
-
 
 #: ``content_type`` by the type bits of ``mode`` (inode(7), ``S_IFMT`` >> 12).
 CONTENT_TYPES = {
@@ -259,66 +293,6 @@ CONTENT_TYPES = {
     0o12: "symlink",
     0o14: "socket",
 }
-
-_decode_plain = msgspec.msgpack.Decoder(list[list[_PlainRow]]).decode
-_decode_pages = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-_decode_plain_page = msgspec.msgpack.Decoder(list[_PlainRow]).decode
-_decode_page = msgspec.msgpack.Decoder(list[Any]).decode
-
-
-def decode_rows(frame: bytes) -> list[list[Row]]:
-    """
-    The rows frame of an item, each row checked and of 9 fields, of 10 (with a target), or of a name alone (gone).
-
-    A row that is malformed is replaced by one with an empty name, which is nobody's name; it keeps only its being a
-    directory or not, so that the order of ``ids`` stays right.
-
-    Raises:
-        DecodeError: the frame as a whole is not an array of arrays.
-    """
-    try:
-        return _decode_plain(frame)
-    except msgspec.ValidationError:
-        pass  # a symlink, a name that is gone, or something wrong
-    except msgspec.DecodeError as error:
-        raise DecodeError(f"rows: not msgpack: {error}") from None
-    try:
-        return [_rows_of(page) for page in _decode_pages(frame)]
-    except msgspec.ValidationError as error:
-        raise DecodeError(f"rows: an array of arrays of rows is accepted: {error}") from None
-
-
-def _rows_of(page: msgspec.Raw) -> list[Row]:
-    try:
-        return _decode_plain_page(page)
-    except msgspec.ValidationError:
-        return [_row_or_blank(row) for row in _decode_page(page)]
-
-
-def _row_or_blank(row: Any) -> Row:
-    try:
-        return row_of(row)
-    except DecodeError:
-        mode = row[1] if isinstance(row, list) and len(row) > 1 else 0
-        return (b"", mode, *[0] * 7) if isinstance(mode, int) and 0 < mode < 1 << 32 else (b"",)
-
-
-def row_of(row: Sequence[Any]) -> Row:
-    """
-    ``row``, checked.
-
-    Raises:
-        DecodeError: it is too short, or a field is of the wrong type.
-    """
-    try:
-        checked = msgspec.convert(row, _AnyRow, builtin_types=(bytes,))
-    except msgspec.ValidationError as error:
-        raise DecodeError(f"row: {error}") from None
-    if not checked.mode:
-        return (checked.name,)
-    fields = msgspec.structs.astuple(checked)
-    return fields if checked.target is not None else fields[:-1]
-
 
 #: As an integer, for the quotient of two integers is correctly rounded.
 NANOSECONDS = 1_000_000_000
@@ -369,6 +343,7 @@ _encode = msgspec.json.Encoder().encode
 # While a page is encoded, a byte that the encoder lets through stands for the placeholder.
 _STAND_IN = b"\x7f"
 _BEFORE_NAME = "\x7f/"
+_PATH_STAND_IN, _PATH_PLACEHOLDER = b'"path":"' + _STAND_IN, b'"path":"' + PLACEHOLDER
 _SURROGATES = re.compile("[\udc80-\udcff]")
 
 
@@ -451,42 +426,12 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
     text = _encode(nodes)[1:-1]
     if text.count(_STAND_IN) == len(rows):
         return text.replace(_STAND_IN, PLACEHOLDER)
-    return text.replace(b'"path":"' + _STAND_IN, b'"path":"' + PLACEHOLDER)  # a name has that byte too
-
-
-def encode_fragment(row: Row) -> bytes:
-    """The JSON text of a directory without the closing brace."""
-    return encode_rows((row,))[:-1]
-
-
-def blank_fragment(name: bytes) -> bytes:
-    """The fragment of a directory of which only the name is known."""
-    return encode_fragment((name, 0o040000, 0, 0, 0, 0, 0, 0, 0))
+    return text.replace(_PATH_STAND_IN, _PATH_PLACEHOLDER)  # a name has that byte too
 
 
 #: How each row begins, and what stands between two.
 ROW_START, ROW_SEPARATOR = b'{"name":"', b',{"name":"'
 _UNREADABLE = b',"unreadable":'
-
-
-def rename_fragment(fragment: bytes, name: bytes) -> bytes:
-    """``fragment`` with another name, all other attributes as they are."""
-    fresh = blank_fragment(name)
-    return fresh[: fresh.index(b',"size":')] + fragment[fragment.index(b',"size":') :]
-
-
-def mark_unreadable(fragment: bytes, reason: str) -> bytes:
-    """``fragment`` that says ``unreadable: reason``; an empty reason takes that away."""
-    at = fragment.find(_UNREADABLE)
-    if at >= 0:
-        fragment = fragment[:at]
-    return fragment + _UNREADABLE + _encode(reason) if reason else fragment
-
-
-def unreadable_mark(fragment: bytes) -> bytes:
-    """What :func:`mark_unreadable` put at the end of ``fragment``, or nothing."""
-    at = fragment.find(_UNREADABLE)
-    return fragment[at:] if at >= 0 else b""
 
 
 def row_prefix(name: bytes) -> bytes:
@@ -520,6 +465,7 @@ class _Named(msgspec.Struct, gc=False):
 
 
 _decode_name = msgspec.json.Decoder(_Named).decode
+_AFTER_NAME = b'","content_type":'
 
 
 def row_name(row: bytes) -> bytes:
@@ -529,12 +475,22 @@ def row_name(row: bytes) -> bytes:
     Raises:
         StoreUnusableError: it is no row.
     """
+    name = row[len(ROW_START) : row.find(b'"', len(ROW_START))]
+    if b"\\" not in name and row.startswith(_AFTER_NAME, len(ROW_START) + len(name)) and row.startswith(ROW_START):
+        return name  # nothing escaped, nothing odd: the text is the name
     try:
         # Only the first fields are of interest: cut before the path, for that has a raw control character.
         named = _decode_name(row[: row.index(b',"path":"')] + b"}")
         return named.name.encode() if named.name_b64 is None else base64.b64decode(named.name_b64, b"-_", validate=True)
     except (ValueError, msgspec.DecodeError) as error:
         raise StoreUnusableError(f"tree store: a damaged row: {error}; run the check") from None
+
+
+def row_names(text: bytes) -> list[bytes]:
+    """The names of all rows in a chunk's text; StoreUnusableError as :func:`row_name`."""
+    if b"\\" in text or b'"name_b64":' in text or not text.startswith(ROW_START):
+        return [row_name(row) for row in split_rows(text)]
+    return [row.partition(b'"')[0] for row in text[len(ROW_START) :].split(ROW_SEPARATOR)]
 
 
 _SIZES = re.compile(rb'"size":(\d+),')

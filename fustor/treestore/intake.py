@@ -12,7 +12,6 @@ from operator import itemgetter
 import attrs
 
 from fustor.treestore.format import CONTENT_TYPES
-from fustor.treestore.pages import sort_rows
 from protocols.data import MODE, NAME, Row
 
 #: Longest name that is taken, in bytes: far above NAME_MAX of any file system.
@@ -28,7 +27,7 @@ _DIRECTORY = 0o04
 class Intake:
     """
     Attributes:
-        files: rows of non-directories, in the order of chunks.
+        files: rows of non-directories.
         directories: rows of directories, each with the agent's id.
         ignored: names of which nothing is said.
         malformed: how many rows were left out because they are wrong.
@@ -47,13 +46,13 @@ def valid_names(names: Sequence[bytes]) -> bool:
     if not names:
         return True
     distinct = set(names)
-    together = b"\0".join(names)
+    together = b"/".join(names)
     return (
         len(distinct) == len(names)
-        and max(map(len, names)) <= MAX_NAME
+        and (len(together) <= MAX_NAME or max(map(len, names)) <= MAX_NAME)
         and distinct.isdisjoint(NOT_NAMES)
-        and b"/" not in together
-        and together.count(b"\0") == len(names) - 1
+        and together.count(b"/") == len(names) - 1
+        and b"\0" not in together
     )
 
 
@@ -64,7 +63,7 @@ def sort_out(
     Sort out the rows of an operation on the names in [lo, hi).
 
     Args:
-        page: rows from :func:`~fustor.treestore.format.decode_rows`, none of them gone.
+        page: rows from :func:`~fustor.treestore.wire.decode_page`, none of them gone.
         ids: ids of the directories among them, in order; 0: to be ignored.
         ignore: names to be ignored.
     """
@@ -80,7 +79,6 @@ def sort_out(
     inside = (lo == b"" and hi is None) or all(lo <= name and (hi is None or name < hi) for name in names)
     if not inside or not types <= CONTENT_TYPES.keys() or not valid_names(names):
         _salvage(intake, lo, hi)
-    sort_rows(intake.files)
     return intake
 
 

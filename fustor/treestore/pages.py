@@ -18,7 +18,6 @@ import attrs
 import lmdb
 
 from fustor.treestore.format import (
-    CHUNK,
     KEPT_KEY_NAME,
     MAX_KEY_NAME,
     MAX_ROWS,
@@ -29,6 +28,7 @@ from fustor.treestore.format import (
     pack_chunk,
     pack_id,
     row_name,
+    row_names,
     row_sizes,
     split_rows,
     unpack_chunk,
@@ -39,6 +39,10 @@ from protocols.data import Row
 #: A changed chunk is joined with its neighbour when both together have at most this many rows.
 MERGED_ROWS = 60
 
+#: Bytes of chunks of new directories that are kept at most before they are stored.
+MAX_NEW_BYTES = 8 << 20
+
+_ID = 8  # bytes of the id in a key
 _NAME, _SIZE = itemgetter(data.NAME), itemgetter(data.SIZE)
 
 
@@ -84,21 +88,25 @@ class _Piece:
 class Pages:
     """The chunks of all directories, in one write transaction."""
 
-    def __init__(self, txn: lmdb.Transaction[bytes], tree: lmdb._Database) -> None:
-        self._txn = txn
-        self._cursor = txn.cursor(db=tree)
+    def __init__(self, txn: lmdb.Transaction[bytes], files: lmdb._Database) -> None:
+        self._cursor = txn.cursor(db=files)
         self._put = self._cursor.put
+        #: Chunks of new directories, not yet stored: in order, they fill LMDB's pages well.
+        self._new: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._new_bytes = 0
 
     def replace(
         self, store_id: int, lo: bytes, hi: bytes | None, rows: list[Row], ignore: Collection[bytes] = ()
     ) -> Delta:
         """
-        The names in [lo, hi) are exactly ``rows`` (sorted by :func:`sort_rows`, no name twice), except that those in
+        The names in [lo, hi) are exactly ``rows`` (no name twice; they are sorted in place), except that those in
         ``ignore`` stay as they are; ``rows`` has none of them.
         """
+        sort_rows(rows)
+        self.flush(store_id)
         chunks = self._overlapping(store_id, lo, hi)
         if not chunks:
-            return self._build(store_id, rows)
+            return self.build(store_id, rows)
         low, high = key_range(lo, hi)
         exact = len(lo) < KEPT_KEY_NAME and (hi is None or len(hi) < KEPT_KEY_NAME)
         ignored = sorted(map(name_key, ignore))
@@ -117,8 +125,7 @@ class Pages:
             count = len(fresh)
             if not whole and text != old:
                 merged = dict(zip(map(_NAME, fresh), split_rows(text), strict=True))
-                for row in split_rows(old):
-                    name = row_name(row)
+                for name, row in zip(row_names(old), split_rows(old), strict=True):
                     if name < lo or (hi is not None and name >= hi) or name in ignore:
                         merged[name] = row
                 text = b",".join([merged[name] for name in sorted(merged, key=name_key)])
@@ -131,10 +138,9 @@ class Pages:
 
     def update(self, store_id: int, rows: Sequence[Row], gone: Collection[bytes]) -> Delta:
         """Single names: ``rows`` are there as they say, ``gone`` are not, all others stay."""
-        changes: list[tuple[bytes, bytes, Row | None]] = [
-            (name_key(row[data.NAME]), row[data.NAME], row) for row in rows
-        ]
-        changes += [(name_key(name), name, None) for name in gone]
+        self.flush(store_id)
+        changes: list[tuple[bytes, Row | None]] = [(name_key(row[data.NAME]), row) for row in rows]
+        changes += [(name_key(name), None) for name in gone]
         changes.sort(key=itemgetter(0))
         delta = Delta()
         at = 0
@@ -160,32 +166,53 @@ class Pages:
             delta.files += count - count_rows(old)
             delta.size += sum(row_sizes(text)) - sum(row_sizes(old))
 
-    def _build(self, store_id: int, rows: list[Row]) -> Delta:
-        """A directory without chunks gets its first."""
+    def build(self, store_id: int, rows: list[Row]) -> Delta:
+        """A directory without chunks gets its first: ``rows``, no name twice; they are sorted in place."""
         if not rows:
             return Delta()
+        sort_rows(rows)
         step = _step(len(rows))
+        chunks = self._new[store_id] = []
         for at in range(0, len(rows), step):
             part = rows[at : at + step]
-            self._put(chunk_key(store_id, row_key(part[0]) if at else b""), pack_chunk(encode_rows(part)))
+            packed = pack_chunk(encode_rows(part))
+            chunks.append((chunk_key(store_id, row_key(part[0]) if at else b""), packed))
+            self._new_bytes += len(packed)
+        if self._new_bytes > MAX_NEW_BYTES:
+            self.flush()
         return Delta(len(rows), sum(map(_SIZE, rows)), True)
+
+    def flush(self, store_id: int | None = None) -> None:
+        """Store the chunks of a new directory, or of all, that are kept so far."""
+        if store_id is not None:
+            for key, value in self._new.pop(store_id, ()):
+                self._put(key, value)
+            return
+        last = self._cursor.key() if self._cursor.last() else b""
+        for at in sorted(self._new):
+            for key, value in self._new[at]:
+                # Told that a key is the last of all, LMDB fills the page before; else it leaves it half empty.
+                self._put(key, value, append=key > last)
+                last = max(last, key)
+        self._new.clear()
+        self._new_bytes = 0
 
     def _overlapping(self, store_id: int, lo: bytes, hi: bytes | None) -> list[tuple[bytes, bytes, bytes | None]]:
         """(lowest, text, lowest of the next) of the chunks that may hold names of [lo, hi)."""
         low, high = key_range(lo, hi)
-        prefix = pack_id(store_id) + CHUNK
+        prefix = pack_id(store_id)
         cursor = self._cursor
         found: list[tuple[bytes, bytes]] = []
         upper = None
         here = self._seek(prefix, low)
         while here:
             key = cursor.key()
-            if key[:9] != prefix:
+            if key[:_ID] != prefix:
                 break
-            if high is not None and key[9:] >= high:
-                upper = key[9:]
+            if high is not None and key[_ID:] >= high:
+                upper = key[_ID:]
                 break
-            found.append((key[9:], unpack_chunk(cursor.value())))
+            found.append((key[_ID:], unpack_chunk(cursor.value())))
             here = cursor.next()
         uppers = [lowest for lowest, _ in found[1:]] + [upper]
         return [(lowest, text, above) for (lowest, text), above in zip(found, uppers, strict=True)] if found else []
@@ -197,17 +224,17 @@ class Pages:
         if cursor.set_range(target):
             if cursor.key() == target:
                 return True
-            return cursor.prev() and cursor.key()[:9] == prefix
-        return cursor.last() and cursor.key()[:9] == prefix
+            return cursor.prev() and cursor.key()[:_ID] == prefix
+        return cursor.last() and cursor.key()[:_ID] == prefix
 
     def _holding(self, store_id: int, key: bytes) -> tuple[bytes, bytes, bytes | None]:
         """(lowest, text, lowest of the next) of the chunk that holds ``key``, be it one that does not exist yet."""
-        prefix = pack_id(store_id) + CHUNK
+        prefix = pack_id(store_id)
         cursor = self._cursor
         if not self._seek(prefix, key):
             return b"", b"", None
-        lowest, text = cursor.key()[9:], unpack_chunk(cursor.value())
-        upper = cursor.key()[9:] if cursor.next() and cursor.key()[:9] == prefix else None
+        lowest, text = cursor.key()[_ID:], unpack_chunk(cursor.value())
+        upper = cursor.key()[_ID:] if cursor.next() and cursor.key()[:_ID] == prefix else None
         return lowest, text, upper
 
     def _write(self, store_id: int, pieces: list[_Piece], upper: bytes | None) -> None:
@@ -232,7 +259,7 @@ class Pages:
                 last.text = b",".join(filter(None, (last.text, piece.text)))
                 last.rows = rows
                 if piece.old is not None:
-                    self._txn_delete(store_id, piece.lowest)
+                    self._erase(store_id, piece.lowest)
             else:
                 kept.append(piece)
         for piece in kept:
@@ -240,7 +267,7 @@ class Pages:
                 continue
             if not piece.rows:
                 if piece.old is not None:
-                    self._txn_delete(store_id, piece.lowest)
+                    self._erase(store_id, piece.lowest)
             elif piece.rows <= MAX_ROWS:
                 self._put(chunk_key(store_id, piece.lowest), pack_chunk(piece.text))
             else:
@@ -251,7 +278,15 @@ class Pages:
                     lowest = name_key(row_name(part[0])) if at else piece.lowest
                     self._put(chunk_key(store_id, lowest), pack_chunk(b",".join(part)))
 
-    def _txn_delete(self, store_id: int, lowest: bytes) -> None:
+    def remove(self, store_id: int) -> None:
+        """The directory has no chunks any more."""
+        self._new.pop(store_id, None)
+        prefix = pack_id(store_id)
+        here = self._cursor.set_range(prefix)
+        while here and self._cursor.key()[:_ID] == prefix:
+            here = self._cursor.delete() and bool(self._cursor.key())
+
+    def _erase(self, store_id: int, lowest: bytes) -> None:
         if self._cursor.set_key(chunk_key(store_id, lowest)):
             self._cursor.delete()
 
@@ -262,28 +297,24 @@ def _step(rows: int) -> int:
     return -(-rows // pieces)
 
 
-def _text_key(row: bytes) -> bytes:
-    return name_key(row_name(row))
-
-
-def _merged(text: bytes, changes: Sequence[tuple[bytes, bytes, Row | None]]) -> tuple[bytes, int, int]:
+def _merged(text: bytes, changes: Sequence[tuple[bytes, Row | None]]) -> tuple[bytes, int, int]:
     """The text of a chunk with some names changed, and by how many files and bytes it grew."""
-    rows = split_rows(text)
-    upserts = [row for _, _, row in changes if row is not None]
+    rows, keys = split_rows(text), list(map(name_key, row_names(text)))
+    upserts = [row for _, row in changes if row is not None]
     fresh = iter(split_rows(encode_rows(upserts)))
     files = 0
     size = sum(map(_SIZE, upserts))
-    # Few names change in a chunk of a hundred: finding each by halving decodes a handful of names, not all of them.
-    for key, name, row in changes:
-        at = bisect_left(rows, key, key=_text_key)
-        if at < len(rows) and row_name(rows[at]) == name:
+    for key, row in changes:
+        at = bisect_left(keys, key)
+        if at < len(keys) and keys[at] == key:
             size -= row_sizes(rows[at])[0]
             if row is None:
-                del rows[at]
+                del rows[at], keys[at]
                 files -= 1
             else:
                 rows[at] = next(fresh)
         elif row is not None:
             rows.insert(at, next(fresh))
+            keys.insert(at, key)
             files += 1
     return b",".join(rows), files, size

@@ -30,7 +30,6 @@ from fustor.treestore.environment import (
 from fustor.treestore.errors import StoreUnusableError
 from fustor.treestore.format import (
     CHILD,
-    CHUNK,
     HEAD,
     LISTED,
     ROOT_ID,
@@ -41,6 +40,7 @@ from fustor.treestore.format import (
     chunk_key,
     find_row,
     head_flags,
+    head_has_files,
     head_key,
     name_key,
     pack_id,
@@ -111,7 +111,7 @@ Record = tuple[int, int, bytes, list[bytes]]
 _IDS = 8
 _ROOT = pack_id(ROOT_ID)
 # As they stand in a key.
-_HEAD, _CHUNK, _CHILD = HEAD[0], CHUNK[0], CHILD[0]
+_HEAD, _CHILD = HEAD[0], CHILD[0]
 
 
 def pack_source(status: SourceStatus, boot: str) -> bytes:
@@ -186,13 +186,13 @@ class Snapshot:
     def row(self, store_id: int, name: bytes) -> bytes | None:
         """The text of the row of ``name``, with the placeholder; None when the directory has no such non-directory."""
         key = name_key(name)
-        with self._txn.cursor() as cursor:
+        with self._txn.cursor(db=self._reader.environment.files) as cursor:
             target = chunk_key(store_id, key)
             found = cursor.set_range(target) and cursor.key() == target
             if not found and not cursor.prev():
                 return None
             at: bytes = cursor.key()
-            if at[:9] != target[:9]:
+            if at[:_IDS] != target[:_IDS]:
                 return None
             text = unpack_chunk(cursor.value())
         start, end = find_row(text, name)
@@ -221,15 +221,15 @@ class Snapshot:
         Args:
             lowest: begin with the chunk that has, or would have, this name.
         """
-        prefix = pack_id(store_id) + CHUNK
-        with self._txn.cursor() as cursor:
+        prefix = pack_id(store_id)
+        with self._txn.cursor(db=self._reader.environment.files) as cursor:
             target = chunk_key(store_id, name_key(lowest))
             found = cursor.set_range(target)
             if lowest and not (found and cursor.key() == target):
                 found = cursor.prev()
-                if found and cursor.key()[:9] != prefix:
+                if found and cursor.key()[:_IDS] != prefix:
                     found = cursor.next()
-            while found and cursor.key()[:9] == prefix:
+            while found and cursor.key()[:_IDS] == prefix:
                 yield cursor.value()
                 found = cursor.next()
 
@@ -258,8 +258,8 @@ class Snapshot:
 
         At depth ``max_depth`` the chunks are left out (empty), for their rows would be one level deeper.
         """
-        tree = self._reader.environment.tree
-        with self._txn.cursor(db=tree) as cursor:
+        environment = self._reader.environment
+        with self._txn.cursor(db=environment.tree) as cursor, self._txn.cursor(db=environment.files) as files:
             seek, follow = cursor.set_range, cursor.iternext
             stack = [(0, pack_id(store_id))]
             while stack:
@@ -277,14 +277,17 @@ class Snapshot:
                         if not key.startswith(prefix):
                             break
                         kind = key[_IDS]
-                        if kind == _CHUNK:
-                            chunks.append(value)
-                        elif kind == _CHILD:
+                        if kind == _CHILD:
                             below.append((deeper, value))
                         elif kind == _HEAD:
                             head = value
                 if not head:
                     raise StoreUnusableError(f"tree store: directory {unpack_id(prefix)} has no head; run the check")
+                if head_has_files(head) and files.set_range(prefix):
+                    for key, value in files.iternext():
+                        if not key.startswith(prefix):
+                            break
+                        chunks.append(value)
                 if below:
                     below.reverse()
                     stack += below

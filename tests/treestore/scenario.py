@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fustor.treestore.check import check_snapshot
-from fustor.treestore.format import Head, row_name, split_rows, unpack_chunk
+from fustor.treestore.format import Head, head_fragment, row_name, split_rows, unpack_chunk
 from fustor.treestore.writer import SourceSpec, Writer
 from protocols.codec import pack
 from protocols.data import Item, Listing, Moved, Names, Operation, Root, Row
@@ -69,7 +69,7 @@ def tree_of(writer: Writer) -> dict[bytes, tuple[str, int]]:
             path = (paths[depth - 1] + b"/" + head.name) if depth else b""
             del paths[depth:]
             paths.append(path)
-            fields: dict[str, Any] = msgspec.json.decode(head.fragment.replace(b"\x01", b"") + b"}")
+            fields: dict[str, Any] = msgspec.json.decode(head_fragment(value).replace(b"\x01", b"") + b"}")
             found[path] = (fields["content_type"], fields["size"])
             for chunk in chunks:
                 for row in split_rows(unpack_chunk(chunk)):

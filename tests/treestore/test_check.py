@@ -12,6 +12,7 @@ from fustor.treestore.check import check, check_snapshot
 from fustor.treestore.environment import ids_name, source_key
 from fustor.treestore.errors import StoreMissingError
 from fustor.treestore.format import (
+    BLANK,
     Head,
     child_key,
     chunk_key,
@@ -47,11 +48,11 @@ def test_a_sound_store_has_no_faults(writer: Writer, tmp_path: Path) -> None:
         check(str(tmp_path / "nothing"))
 
 
-Damage = Callable[["lmdb.Transaction[bytes]"], object]
+Damage = Callable[["lmdb.Transaction[bytes]", "lmdb._Database"], object]
 
 
 def head_changed(store_id: int, **changes: object) -> Damage:
-    def damage(txn: lmdb.Transaction[bytes]) -> None:
+    def damage(txn: lmdb.Transaction[bytes], files: lmdb._Database) -> None:
         head = Head.unpack(txn.get(head_key(store_id), b""))
         for name, value in changes.items():
             setattr(head, name, value)
@@ -62,7 +63,7 @@ def head_changed(store_id: int, **changes: object) -> Damage:
 
 def chunk(store_id: int, lowest: bytes, *names: bytes, text: bytes = b"") -> Damage:
     rows = text or encode_rows([file_row(name, 0) for name in names])
-    return lambda txn: txn.put(chunk_key(store_id, lowest), pack_chunk(rows))
+    return lambda txn, files: txn.put(chunk_key(store_id, lowest), pack_chunk(rows), db=files)
 
 
 LEAF = encode_rows([file_row(b"leaf", 7)])
@@ -71,12 +72,17 @@ LEAF = encode_rows([file_row(b"leaf", 7)])
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda txn: txn.put(b"\0" * 7 + b"\1\7what", b"x"), "none of this layout"),
-        (lambda txn: txn.delete(head_key(DEEP)), "a directory without a head"),
-        (lambda txn: txn.delete(head_key(DEEP)), "linked from 2, has no head"),
-        (lambda txn: txn.put(head_key(DEEP), b"x"), "head:"),
-        (head_changed(DEEP, fragment=b'{"name":5'), "head:"),
-        (head_changed(DEEP, name=b"other"), "its JSON says 'deep'"),
+        (lambda txn, _: txn.put(b"\0" * 7 + b"\1\7what", b"x"), "none of this layout"),
+        (lambda txn, _: txn.delete(head_key(DEEP)), "has files and no head"),
+        (lambda txn, _: txn.delete(head_key(DEEP)), "linked from 2, has no head"),
+        (lambda txn, _: txn.put(head_key(DEEP), b"x"), "head:"),
+        (lambda txn, _: txn.put(head_key(DEEP), txn.get(head_key(DEEP), b"") + b"x"), "head:"),
+        (lambda txn, _: txn.put(head_key(DEEP), txn.get(head_key(DEEP), b"")[:-1]), "head:"),
+        (head_changed(DEEP, attributes=(0o100644, *BLANK[1:])), "its attributes are those of a file"),
+        (head_changed(DEEP, attributes=(0o170000, *BLANK[1:])), "head:"),
+        (head_changed(DEEP, unreadable=b"EIO"), "unreadable b'EIO'"),
+        (head_changed(DEEP, flags=4), "unreadable b''"),
+        (head_changed(DEEP, flags=2), "remembers a listing"),
         (head_changed(DEEP, name=b"other"), "linked as b'deep'"),
         (head_changed(DEEP, flags=16), "wrong about being UTF-8"),
         (head_changed(DEEP, parent=TOP), "its head says parent 1, the link comes from 2"),
@@ -85,11 +91,11 @@ LEAF = encode_rows([file_row(b"leaf", 7)])
         (head_changed(TOP, size=9), "rollup"),
         (head_changed(DEEP, generation=1 << 60), "changed later than 2"),
         (head_changed(DEEP, generation=1 << 60), "the store has"),
-        (lambda txn: txn.delete(child_key(A, b"deep")), "has no place"),
-        (lambda txn: txn.delete(child_key(A, b"deep")), "can't be reached"),
-        (lambda txn: txn.put(child_key(TOP, b"twice"), pack_id(DEEP)), "linked twice"),
-        (lambda txn: txn.put(child_key(DEEP, b"up"), pack_id(A)), "linked twice"),
-        (lambda txn: txn.delete(head_key(TOP)), "there is no top"),
+        (lambda txn, _: txn.delete(child_key(A, b"deep")), "has no place"),
+        (lambda txn, _: txn.delete(child_key(A, b"deep")), "can't be reached"),
+        (lambda txn, _: txn.put(child_key(TOP, b"twice"), pack_id(DEEP)), "linked twice"),
+        (lambda txn, _: txn.put(child_key(DEEP, b"up"), pack_id(A)), "linked twice"),
+        (lambda txn, _: txn.delete(head_key(TOP)), "there is no top"),
         (chunk(DEEP, b"", b"a"), "rollup"),
         (chunk(DEEP, b"m", b"n"), "rollup"),
         (chunk(DEEP, b"", b"b", b"a"), "out of place"),
@@ -103,13 +109,13 @@ LEAF = encode_rows([file_row(b"leaf", 7)])
         (chunk(DEEP, b"", text=LEAF.replace(b'"name":"leaf"', b'"name":"le\\u0061f"')), "is not found"),
         (chunk(DEEP, b"", text=LEAF.replace(b'"size":7', b'"size": 7')), "sizes are not found"),
         (chunk(DEEP, b"", text=LEAF[:-1]), "chunk"),
-        (lambda txn: txn.put(chunk_key(DEEP, b""), b"\5"), "codec"),
-        (lambda txn: txn.delete(chunk_key(A, b"")), "the first chunk begins with"),
+        (lambda txn, files: txn.put(chunk_key(DEEP, b""), b"\5", db=files), "codec"),
+        (lambda txn, files: txn.delete(chunk_key(A, b""), db=files), "the first chunk begins with"),
     ],
 )
 def test_damage_of_the_tree(writer: Writer, damage: Damage, words: str) -> None:
     with writer.environment.env.begin(write=True, db=writer.environment.tree) as txn:
-        damage(txn)
+        damage(txn, writer.environment.files)
     faults = check_snapshot(writer.reader())
     assert any(words in fault for fault in faults), faults
 

@@ -92,7 +92,7 @@ def test_a_newer_format_is_refused_by_number(tmp_path: Path) -> None:
     write(tmp_path / "s").close()
     meta_of(tmp_path / "s", lambda txn: txn.put(b"format", pack_id(99)))
     for opener in (open_for_reading, open_for_writing):
-        with pytest.raises(StoreUnusableError, match="format 99, this program reads 1"):
+        with pytest.raises(StoreUnusableError, match="format 99, this program reads 2"):
             opener(str(tmp_path / "s"), map_size=SIZE)
 
 

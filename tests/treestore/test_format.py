@@ -12,32 +12,27 @@ from hypothesis import strategies as st
 from fustor.treestore import format as layout
 from fustor.treestore.errors import StoreUnusableError
 from fustor.treestore.format import (
+    BLANK,
     Head,
-    blank_fragment,
     count_rows,
-    decode_rows,
     encode_base64,
-    encode_fragment,
     encode_rows,
     find_row,
     head_flags,
     head_fragment,
+    head_has_files,
     head_name,
-    mark_unreadable,
     name_key,
     pack_chunk,
+    pack_id,
     readable,
-    rename_fragment,
     row_name,
-    row_of,
+    row_names,
     row_sizes,
     split_rows,
     unpack_chunk,
-    unreadable_mark,
 )
-from protocols.codec import pack
-from protocols.errors import DecodeError
-from tests.treestore.scenario import directory_row, file_row, link_row
+from tests.treestore.scenario import file_row, link_row
 
 NAMES = st.binary(min_size=1, max_size=450).filter(lambda name: b"/" not in name and b"\0" not in name)
 TRICKY = st.lists(
@@ -93,6 +88,7 @@ def test_rows_are_found_split_and_counted_as_decoding_would(sizes: dict[bytes, i
     rows = split_rows(text)
     assert b",".join(rows) == text
     assert [row_name(row) for row in rows] == list(sizes)
+    assert row_names(text) == list(sizes)
     assert row_sizes(text) == list(sizes.values())
     assert count_rows(text) == len(sizes)
     assert text.count(layout.PLACEHOLDER) == len(sizes)
@@ -113,10 +109,11 @@ def test_name_keys_fit_and_differ(one: bytes, other: bytes) -> None:
 
 def test_keys_of_a_directory_are_together_head_first() -> None:
     keys = [
-        layout.head_key(5), layout.chunk_key(5, b""), layout.chunk_key(5, b"a"), layout.child_key(5, b"\0"),
-        layout.child_key(5, b"\xff" * 400), layout.head_key(6),
+        layout.head_key(5), layout.child_key(5, b"\0"), layout.child_key(5, b"\xff" * 400), layout.head_key(6),
     ]  # fmt: skip
     assert sorted(keys) == keys
+    chunks = [layout.chunk_key(5, b""), layout.chunk_key(5, b"a"), layout.chunk_key(5, b"\xff" * 400), pack_id(6)]
+    assert sorted(chunks) == chunks
 
 
 def test_no_rows_are_no_text() -> None:
@@ -127,30 +124,42 @@ def test_no_rows_are_no_text() -> None:
 # -- heads ----------------------------------------------------------------------------------------------------------
 
 
-@given(st.binary(max_size=255), st.integers(0, (1 << 128) - 1), st.integers(0, 65535))
-def test_heads_come_out_as_they_went_in(name: bytes, size: int, flags: int) -> None:
-    head = Head(3, 4, 5, 6, size, (1 << 64) - 1, 8, flags, name, b'{"name":')
+ATTRIBUTES = st.tuples(
+    st.just(0o040755), st.integers(0, (1 << 63) - 1), st.integers(-(1 << 63), (1 << 64) - 1), st.just(-1),
+    st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 32) - 1), st.just(0), st.just(2),
+)  # fmt: skip
+
+
+@given(
+    st.binary(max_size=255), st.integers(0, (1 << 128) - 1), st.integers(0, 65535), ATTRIBUTES,
+    st.sampled_from([b"", b"EACCES"]),
+)  # fmt: skip
+def test_heads_come_out_as_they_went_in(
+    name: bytes, size: int, flags: int, attributes: layout.Attributes, unreadable: bytes
+) -> None:
+    head = Head(3, 4, 5, 6, size, (1 << 64) - 1, 8, flags, name, attributes, unreadable, b"0123456789abcdef")
     value = head.pack()
     assert Head.unpack(value) == head
-    assert (head_flags(value), head_name(value), head_fragment(value)) == (flags, name, b'{"name":')
+    assert (head_flags(value), head_name(value)) == (flags, name)
+    row = encode_rows([(name, *attributes)])[:-1]
+    assert head_fragment(value) == row + (b',"unreadable":"EACCES"' if unreadable else b"")
+    assert head_has_files(value)
+    assert not head_has_files(Head(3, 4, 0, 5, 0).pack())
 
 
 def test_what_is_no_head_is_damage() -> None:
-    with pytest.raises(StoreUnusableError):
-        Head.unpack(b"short")
+    whole = Head(3, name=b"name", attributes=BLANK, unreadable=b"EIO").pack()
+    for value in (b"", b"short", whole[:-1], whole + b"x", whole[:70]):
+        with pytest.raises(StoreUnusableError):
+            Head.unpack(value)
+        with pytest.raises(StoreUnusableError):
+            head_fragment(value)
 
 
-def test_a_fragment_is_renamed_and_marked() -> None:
-    fragment = encode_fragment(directory_row(b"old"))
-    marked = mark_unreadable(fragment, "EACCES")
-    assert decoded(marked + b"}")["unreadable"] == "EACCES"
-    renamed = rename_fragment(marked, b'n"\xff')
-    assert renamed == encode_fragment(directory_row(b'n"\xff')) + unreadable_mark(marked)
-    assert mark_unreadable(mark_unreadable(marked, "EIO"), "") == fragment
-    assert decoded(blank_fragment(b"x") + b"}")["name"] == "x"
-
-
-@pytest.mark.parametrize("value", [b"", b"\x02x", b"\x01", b"\x01\xff\xff\xff\x7fxxxx", b"\x01\x05\0\0\0\xf0"])
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"\x01x", b"\x02", b"\x02xxxx", pack_chunk(b"x" * 99)[:-1], b"\x02\x28\xb5\x2f\xfd\xe0" + b"\xff" * 8],
+)
 def test_damaged_chunks_are_damage(value: bytes) -> None:
     with pytest.raises(StoreUnusableError):
         unpack_chunk(value)
@@ -160,44 +169,3 @@ def test_a_damaged_row_is_damage() -> None:
     for text in (b"", b"{}", b'{"name":5,"path":"x"}', b'{"name":"x","name_b64":"!","path":"x"}'):
         with pytest.raises(StoreUnusableError):
             row_name(text)
-
-
-# -- rows from outside ----------------------------------------------------------------------------------------------
-
-
-def test_rows_are_decoded_and_checked() -> None:
-    pages = [[file_row(b"a"), file_row(b"b")], [], [link_row(b"l", b"t"), (b"gone",), directory_row(b"d")]]
-    assert decode_rows(pack(pages)) == pages
-    assert decode_rows(pack(pages[:1])) == pages[:1]
-
-
-GOOD = file_row(b"x")
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        (), (5,), (None, *GOOD[1:]), (b"x", "m", *GOOD[2:]), (*GOOD[:2], -1, *GOOD[3:]),
-        (*GOOD[:2], 1 << 63, *GOOD[3:]),
-        (*GOOD[:8], 1.5), (*GOOD, "text"), "text", 5, None, {},
-    ],
-)  # fmt: skip
-def test_a_malformed_row_becomes_one_without_a_name(row: Any) -> None:
-    (page,) = decode_rows(pack([[GOOD, row, GOOD]]))
-    assert page[0] == page[2] == GOOD
-    assert page[1][0] == b""
-    with pytest.raises(DecodeError):
-        row_of(row)
-
-
-def test_a_malformed_directory_stays_a_directory() -> None:
-    (page,) = decode_rows(pack([[(7, 0o040755, 0, 0, 0, 0, 0, 0, 0)]]))
-    assert page == [(b"", 0o040755, 0, 0, 0, 0, 0, 0, 0)]
-
-
-@pytest.mark.parametrize(
-    "frame", [b"", b"\xc1", pack(5), pack([5]), pack({}), pack([[GOOD]])[:-1], pack([[GOOD]]) + b"x"]
-)
-def test_a_frame_that_is_no_rows(frame: bytes) -> None:
-    with pytest.raises(DecodeError):
-        decode_rows(frame)

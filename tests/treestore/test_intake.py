@@ -27,10 +27,10 @@ def test_valid_names(names: list[bytes], valid: bool) -> None:
     assert valid_names(names) is valid
 
 
-def test_files_are_sorted_and_directories_keep_their_ids() -> None:
+def test_directories_keep_their_ids() -> None:
     page: list[Row] = [file_row(b"z"), directory_row(b"d2"), link_row(b"a", b"t"), directory_row(b"d1")]
     intake = sort_out(page, (7, 8), ())
-    assert intake.files == [page[2], page[0]]
+    assert intake.files == [page[0], page[2]]
     assert intake.directories == [(page[1], 7), (page[3], 8)]
     assert (intake.ignored, intake.malformed, intake.refused) == (frozenset(), 0, False)
 
@@ -41,13 +41,6 @@ def test_ignored_names_are_left_out_by_list_and_by_id() -> None:
     assert intake.files == [page[0]]
     assert intake.directories == [(page[3], 8)]
     assert intake.ignored == {b"d", b"g", b"h", b"other"}
-
-
-def test_the_long_names_are_in_the_order_of_their_keys() -> None:
-    page = [file_row(b"n" * 450 + bytes((byte,))) for byte in range(65, 91)]
-    from fustor.treestore.format import name_key
-
-    assert [row[0] for row in sort_out(page, (), ()).files] == sorted((row[0] for row in page), key=name_key)
 
 
 def test_what_is_wrong_is_left_out_and_counted() -> None:

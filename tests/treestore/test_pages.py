@@ -10,7 +10,7 @@ import lmdb
 import pytest
 
 from fustor.treestore.format import MAX_ROWS, chunk_key, name_key, row_name, row_sizes, split_rows, unpack_chunk
-from fustor.treestore.pages import Pages, key_range, sort_rows
+from fustor.treestore.pages import Pages, key_range
 from tests.treestore.scenario import file_row
 
 Files = dict[bytes, int]
@@ -18,18 +18,17 @@ Files = dict[bytes, int]
 
 class Store:
     def __init__(self, env: lmdb.Environment) -> None:
-        self.tree = env.open_db(b"tree")
-        self.txn = env.begin(write=True, db=self.tree)
+        self.files = env.open_db(b"files")
+        self.txn = env.begin(write=True, db=self.files)
         # Neighbours, that must never be touched.
-        self.txn.put(chunk_key(6, b"")[:9], b"before")
-        self.txn.put(chunk_key(7, b"")[:8] + b"\0", b"head")
-        self.txn.put(chunk_key(7, b"")[:8] + b"\2name", b"child")
+        self.txn.put(chunk_key(6, b"z"), b"before")
         self.txn.put(chunk_key(8, b""), b"after")
-        self.pages = Pages(self.txn, self.tree)
+        self.pages = Pages(self.txn, self.files)
 
     def chunks(self) -> list[tuple[bytes, bytes]]:
+        self.pages.flush()
         with self.txn.cursor() as cursor:
-            return [(key[9:], unpack_chunk(value)) for key, value in cursor if key[:9] == chunk_key(7, b"")]
+            return [(key[8:], unpack_chunk(value)) for key, value in cursor if key[:8] == chunk_key(7, b"")]
 
     def verify(self, files: Files) -> None:
         """The chunks are ``files``, and as chunks must be."""
@@ -46,12 +45,11 @@ class Store:
             assert at + 1 == len(bounds) or keys[-1] < bounds[at + 1]
             found.update(zip(names, row_sizes(text), strict=True))
         assert found == files
-        assert self.txn.get(chunk_key(6, b"")[:9]) == b"before"
+        assert self.txn.get(chunk_key(6, b"z")) == b"before"
         assert self.txn.get(chunk_key(8, b"")) == b"after"
 
     def listing(self, files: Files, lo: bytes = b"", hi: bytes | None = None, ignore: set[bytes] | None = None) -> bool:
         rows = [file_row(name, size) for name, size in files.items()]
-        sort_rows(rows)
         return self.pages.replace(7, lo, hi, rows, ignore or set()).changed
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from fustor.treestore.format import encode_rows, row_of
+from fustor.treestore.format import encode_rows
 from fustor.treestore.reader import Reader
 from fustor.treestore.render import TreeRenderer, json_members, render_row
+from fustor.treestore.wire import row_of
 from tests.actors.query.model import DIRECTORY, Build, Tree, every_name, expected_node, file_row, link_row, sorted_node
 
 

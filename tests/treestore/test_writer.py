@@ -9,7 +9,7 @@ import pytest
 
 from fustor.treestore.check import check
 from fustor.treestore.environment import StoreFullError
-from fustor.treestore.format import LISTED, UNREADABLE, Head
+from fustor.treestore.format import LISTED, UNREADABLE, Head, head_fragment
 from fustor.treestore.reader import Found
 from fustor.treestore.writer import SourceSpec, Writer
 from protocols.codec import pack
@@ -49,12 +49,20 @@ def resolve(writer: Writer, *components: bytes) -> Found:
 
 
 def head(writer: Writer, *components: bytes) -> Head:
+    return Head.unpack(stored_head(writer, *components))
+
+
+def stored_head(writer: Writer, *components: bytes) -> bytes:
     with writer.reader().snapshot() as snapshot:
         found = snapshot.resolve(components)
         assert found.matched == len(components)
         value = snapshot.head(found.id)
         assert value is not None
-        return Head.unpack(value)
+        return value
+
+
+def text(writer: Writer, *components: bytes) -> bytes:
+    return head_fragment(stored_head(writer, *components))
 
 
 def names(writer: Writer) -> set[bytes]:
@@ -138,14 +146,14 @@ def test_an_unreadable_directory_keeps_its_content_and_says_so(writer: Writer, f
     feed(Listing(2, b"", None, (), errno=13))
     found = head(writer, b"d")
     assert found.flags & UNREADABLE
-    assert b',"unreadable":"EACCES"' in found.fragment
+    assert b',"unreadable":"EACCES"' in text(writer, b"d")
     assert b"/d/inner" in names(writer)
     assert not resolve(writer, b"d", b"other").known
     feed.listing(1, directory_row(b"d", 5), ids=(2,))  # the row of the parent counts while it has no own
-    assert b'"mtime_ns":5,' in head(writer, b"d").fragment
-    assert b',"unreadable":"EACCES"' in head(writer, b"d").fragment
+    assert b'"mtime_ns":5,' in text(writer, b"d")
+    assert b',"unreadable":"EACCES"' in text(writer, b"d")
     feed.listing(2, file_row(b"inner"), own=directory_row(b""))
-    assert b"unreadable" not in head(writer, b"d").fragment
+    assert b"unreadable" not in text(writer, b"d")
     assert resolve(writer, b"d", b"other").known
 
 
@@ -153,9 +161,18 @@ def test_the_own_row_wins_while_the_directory_can_be_looked_at(writer: Writer, f
     feed.listing(1, directory_row(b"d", 1), ids=(2,))
     feed.listing(2, own=directory_row(b"", 2))
     assert not feed.listing(1, directory_row(b"d", 3), ids=(2,))
-    assert b'"mtime_ns":2,' in head(writer, b"d").fragment
+    assert b'"mtime_ns":2,' in text(writer, b"d")
     feed.names(2, own=directory_row(b"", 4))
-    assert b'"mtime_ns":4,' in head(writer, b"d").fragment
+    assert b'"mtime_ns":4,' in text(writer, b"d")
+
+
+def test_an_own_row_that_is_wrong_is_counted_and_says_nothing(writer: Writer, feed: Feed) -> None:
+    feed.listing(1, own=directory_row(b"", 2))
+    before = stored_head(writer)
+    for own in ((b"", "mode"), file_row(b""), (*directory_row(b"")[:8], 1.5), (7,), link_row(b"", b"t")):
+        assert not feed.names(1, own=own)
+    assert writer.counters["malformed"] == 5
+    assert stored_head(writer) == before
 
 
 def test_directory_zero_is_passed_over_with_its_rows(writer: Writer, feed: Feed) -> None:

@@ -119,8 +119,8 @@ async def test_a_damaged_record_breaks_the_answer_off(tmp_path: Path) -> None:
     path = str(tmp_path / "store")
     Build(path).write(TREE)
     environment = open_for_writing(path, map_size=1 << 30)
-    with environment.env.begin(write=True, db=environment.tree) as txn:
-        txn.put(chunk_key(40, b""), b"\x01damaged")
+    with environment.env.begin(write=True, db=environment.files) as txn:
+        txn.put(chunk_key(40, b""), b"\x02damaged")
     environment.close()
     store = ViewStore("main", path, 60, {}, logging.getLogger("test"))
     body = long_body(store)

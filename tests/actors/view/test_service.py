@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -173,8 +174,10 @@ async def test_a_full_store_is_declared_and_the_view_goes_on(tmp_path: Path, key
             agent = make()
             begin(agent)
             await agent.delivered()
+            chance = random.Random(1)
             for at in range(40):
-                agent.say(Names(1, ()), rows=([file_row(b"big%d-%d" % (at, i), at * i) for i in range(1000)],))
+                rows = [file_row(b"big%d-%d" % (at, i), at * i, chance.getrandbits(60)) for i in range(1000)]
+                agent.say(Names(1, ()), rows=(rows,))
             await agent.until(lambda _: "error" in host.facts)
             assert "no room" in host.facts["error"]
             stuck = await agent.hear()
