@@ -16,14 +16,6 @@ from tests.support.cluster import Cluster
 _PATIENCE_PER_MILLION, _PATIENCE = 600.0, 120.0
 
 
-class _Alone(Cluster):
-    """Starts at once: waiting for other starters would be part of the figures."""
-
-    def up(self) -> None:
-        """Without the lock of the tests."""
-        self.start()
-
-
 class Fustor:
     """
     One Fusion and one agent.
@@ -49,7 +41,7 @@ class Fustor:
 
     def start_with(self, tree: Tree, folder: Path, *, source: str = "", limits: str = "") -> None:
         """The same with lines added to agent.toml, for what can't be measured otherwise."""
-        self.cluster = _Alone(Path(tree.root), folder / "state", source=source, limits=limits)
+        self.cluster = Cluster(Path(tree.root), folder / "state", source=source, limits=limits)
         self.web = Web(self.cluster.address, "/fs/tree")
 
     def wait_complete(self, tree: Tree) -> None:
