@@ -8,6 +8,7 @@ looked at, so that a signal can't reach a successor of the same number (pidfd_op
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from types import TracebackType
 import attrs
 
 from fustor.admin.state import Side
+from fustor.runtime.daemon import LOCK
 from protocols.errors import MachineError
 
 
@@ -127,6 +129,9 @@ def stop(side: Side, seconds: float) -> Stopped:
     Args:
         side: which.
         seconds: for the orderly stop; after it, five more for the processes that were killed.
+
+    Raises:
+        MachineError: its guardian runs where it can't be seen.
     """
     keeper = guardian(side)
     if keeper is not None:
@@ -153,8 +158,30 @@ def stop(side: Side, seconds: float) -> Stopped:
             held.wait(deadline - time.monotonic())
     left = tuple(f"{name} (pid {pid})" for pid, name in members(side).items())
     if not left:
+        if _guarded(side):
+            raise MachineError(
+                f"{side.run}: its guardian runs, but can't be seen from here: it belongs to another user, or to "
+                "another namespace of users or processes (a container); stop it there"
+            )
         clear_run(side)
     return Stopped(ran=ran, killed=tuple(killed), left=left)
+
+
+def _guarded(side: Side) -> bool:
+    """Somebody holds the guardian's lock (flock(2)): also a process that /proc does not show us."""
+    try:
+        descriptor = os.open(side.run / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        raise MachineError(f"{side.run}: belongs to another user; use --state, or become that user") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def clear_run(side: Side) -> None:

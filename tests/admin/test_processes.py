@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from fustor.admin.processes import Held, Stopped, clear_run, guardian, members, stop
 from fustor.admin.state import Side
+from protocols.errors import MachineError
 
 #: Says that it is ready, then waits; ``stubborn`` ones ignore SIGTERM.
 PROGRAM = """
@@ -111,6 +113,16 @@ def test_stopping_nothing_is_harmless(side: Side, tmp_path: Path) -> None:
     nowhere = Side("fusion", tmp_path / "nowhere", tmp_path / "x")
     assert stop(nowhere, 20) == Stopped(ran=False)
     clear_run(nowhere)
+
+
+def test_a_guardian_that_can_not_be_seen_is_not_called_stopped(side: Side) -> None:
+    """Its lock tells: /proc may show less, to another user or in a container."""
+    with open(side.run / "guardian.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(MachineError, match="can't be seen from here"):
+            stop(side, 1)
+        assert (side.run / "guardian.lock").exists()
+    assert stop(side, 1) == Stopped(ran=False)
 
 
 def test_a_held_process_can_not_be_mistaken(start: Start) -> None:
