@@ -24,7 +24,8 @@ GATES: dict[str, tuple[str, ...]] = {
     "format": ("ruff", "format", "--check", ".", *SCRIPTS),
     "mypy": ("mypy",),
     "imports": ("lint-imports",),
-    "pytest": ("python", "-m", "pytest"),
+    # Most of its time is waiting for processes; the tests of a file share what they have started.
+    "pytest": ("python", "-m", "pytest", "--numprocesses=3", "--dist=loadfile"),
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import attrs
 import pytest
 import zmq
 
+from fustor.admin.ports import split, turn
 from fustor.admin.prepare import prepare
 from fustor.admin.state import State
 from fustor.runtime.keys import load_secret
@@ -74,18 +77,18 @@ class FakeFusion:
 
     def serve(self, stop: zmq.Socket[bytes], sockets: list[zmq.Socket[bytes]]) -> None:
         poller = zmq.Poller()
-        for socket in (stop, *sockets):
-            poller.register(socket, zmq.POLLIN)
+        for one in (stop, *sockets):
+            poller.register(one, zmq.POLLIN)
         while True:
-            for socket, _ in poller.poll():
-                if socket is stop:
+            for one, _ in poller.poll():
+                if one is stop:
                     return
-                peer, *frames = socket.recv_multipart()
-                worker = sockets.index(socket) - 1
+                peer, *frames = one.recv_multipart()
+                worker = sockets.index(one) - 1
                 if worker in self.silent_workers:
                     continue
                 for answer in self.answer_admin(frames) if worker < 0 else self.answer_tree(frames):
-                    socket.send_multipart([peer, *answer])
+                    one.send_multipart([peer, *answer])
 
 
 @pytest.fixture
@@ -97,47 +100,59 @@ def data(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def ports() -> Iterator[None]:
+    """Ports that are chosen by this test stay free until it binds them, while other tests run beside it."""
+    with turn(100):
+        yield
+
+
+@pytest.fixture
 def fusion(tmp_path: Path, data: str) -> Iterator[FakeFusion]:
     """A Fusion that seems to run."""
     state = State(tmp_path / "state")
-    prepare(state, data)
+    fake = FakeFusion(state)
+    with contextlib.ExitStack() as resources:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        resources.callback(context.destroy, linger=0)
+        stop, stopper = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        stop.bind("inproc://stop")
+        stopper.connect("inproc://stop")
+        with turn(100):
+            prepare(state, data)
+            sockets = _bound(context, state)
+            # Nobody listens for HTTP here, and nobody else shall: bound is taken.
+            http = resources.enter_context(socket.socket())
+            http.bind(split(str(state.fusion_config()["http"]), "http"))
+        guardian = subprocess.Popen(
+            [sys.executable, "-c", "import signal; print(flush=True); signal.pause()", "fustor/guardian/main.py"],
+            cwd=state.fusion.run,
+            stdout=subprocess.PIPE,
+        )
+        resources.enter_context(guardian)
+        resources.callback(guardian.kill)
+        assert guardian.stdout is not None
+        guardian.stdout.readline()
+        (state.fusion.run / "guardian.pid").write_text(str(guardian.pid))
+        thread = threading.Thread(target=fake.serve, args=(stop, sockets))
+        thread.start()
+        resources.callback(thread.join)
+        resources.callback(stopper.send, b"")
+        yield fake
+
+
+def _bound(context: zmq.Context[zmq.Socket[bytes]], state: State) -> list[zmq.Socket[bytes]]:
+    """The admin socket, and one for each query worker."""
     config = state.fusion_config()
     secret = load_secret(str(state.fusion.keys / "fusion.key")).secret.encode()
-    guardian = subprocess.Popen(
-        [sys.executable, "-c", "import signal; print(flush=True); signal.pause()", "fustor/guardian/main.py"],
-        cwd=state.fusion.run,
-        stdout=subprocess.PIPE,
-    )
-    assert guardian.stdout is not None
-    guardian.stdout.readline()
-    (state.fusion.run / "guardian.pid").write_text(str(guardian.pid))
-    fake = FakeFusion(state)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    context.setsockopt(zmq.LINGER, 0)
-    stop, stopper = context.socket(zmq.PULL), context.socket(zmq.PUSH)
-    stop.bind("inproc://stop")
-    stopper.connect("inproc://stop")
     host, _, port = str(config["query"]).rpartition(":")
     sockets = []
     for endpoint in (str(config["admin"]), f"{host}:{port}", f"{host}:{int(port) + 1}"):
-        socket = context.socket(zmq.ROUTER)
-        socket.curve_server = True
-        socket.curve_secretkey = secret
-        socket.bind(endpoint)
-        sockets.append(socket)
-    thread = threading.Thread(target=fake.serve, args=(stop, sockets))
-    thread.start()
-    try:
-        yield fake
-    finally:
-        stopper.send(b"")
-        thread.join()
-        for socket in (stop, stopper, *sockets):
-            socket.close()
-        context.term()
-        guardian.kill()
-        guardian.wait()
-        guardian.stdout.close()
+        router = context.socket(zmq.ROUTER)
+        router.curve_server = True
+        router.curve_secretkey = secret
+        router.bind(endpoint)
+        sockets.append(router)
+    return sockets
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from protocols.errors import MachineError
 
 
 @pytest.fixture
-def state(tmp_path: Path, data: str) -> State:
+def state(tmp_path: Path, data: str, ports: None) -> State:
     made = State(tmp_path / "state")
     prepare(made, data)
     return made

@@ -16,6 +16,8 @@ from fustor.admin.state import State
 from fustor.runtime.keys import load_public, load_secret
 from protocols.errors import ConfigError, MachineError, RequestError
 
+pytestmark = pytest.mark.usefixtures("ports")
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> str:
