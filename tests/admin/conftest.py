@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ import attrs
 import pytest
 import zmq
 
-from fustor.admin.ports import split, turn
+from fustor.admin.ports import turn
 from fustor.admin.prepare import prepare
 from fustor.admin.state import State
 from fustor.runtime.keys import load_secret
@@ -101,13 +100,13 @@ def data(tmp_path: Path) -> str:
 
 @pytest.fixture
 def ports() -> Iterator[None]:
-    """Ports that are chosen by this test stay free until it binds them, while other tests run beside it."""
+    """Nobody else takes the ports that are chosen by this test, while other tests run beside it."""
     with turn(100):
         yield
 
 
 @pytest.fixture
-def fusion(tmp_path: Path, data: str) -> Iterator[FakeFusion]:
+def fusion(tmp_path: Path, data: str, ports: None) -> Iterator[FakeFusion]:
     """A Fusion that seems to run."""
     state = State(tmp_path / "state")
     fake = FakeFusion(state)
@@ -117,12 +116,8 @@ def fusion(tmp_path: Path, data: str) -> Iterator[FakeFusion]:
         stop, stopper = context.socket(zmq.PULL), context.socket(zmq.PUSH)
         stop.bind("inproc://stop")
         stopper.connect("inproc://stop")
-        with turn(100):
-            prepare(state, data)
-            sockets = _bound(context, state)
-            # Nobody listens for HTTP here, and nobody else shall: bound is taken.
-            http = resources.enter_context(socket.socket())
-            http.bind(split(str(state.fusion_config()["http"]), "http"))
+        prepare(state, data)
+        sockets = _bound(context, state)
         guardian = subprocess.Popen(
             [sys.executable, "-c", "import signal; print(flush=True); signal.pause()", "fustor/guardian/main.py"],
             cwd=state.fusion.run,
