@@ -23,27 +23,31 @@ class Stream(Protocol):
         """Release what is held for a body that nobody wants. Harmless at any time, also twice."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class HeaderBlock:
     """
-    The freshness headers, ready for both transports.
+    The freshness headers.
 
     Attributes:
-        fields: by name, as text.
-        lines: the same as HTTP header lines, each with its line end.
+        lines: as HTTP header lines, each with its line end.
     """
 
-    fields: Mapping[str, str]
     lines: bytes
 
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> HeaderBlock:
-        """From names and values; values are printable ASCII."""
-        return cls(fields, b"".join(b"%s: %s\r\n" % (k.encode(), v.encode("ascii")) for k, v in fields.items()))
+        """From names and values; values are ASCII without line ends."""
+        return cls(b"".join(b"%s: %s\r\n" % (k.encode(), v.encode("ascii")) for k, v in fields.items()))
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """By name, as text."""
+        lines = self.lines.decode("ascii").split("\r\n")[:-1]
+        return {name: value for name, _, value in (line.partition(": ") for line in lines)}
 
 
 #: For answers that are about no view.
-NO_HEADERS = HeaderBlock({}, b"")
+NO_HEADERS = HeaderBlock(b"")
 
 
 @attrs.define(eq=False)

@@ -55,9 +55,10 @@ class BodyLimits:
     spool_folder: str | None = None
 
 
-def make_body(lease: Lease, items: Iterator[Item], renderer: Renderer, limits: BodyLimits) -> bytes | LongBody:
+def make_body(lease: Lease, items: Iterator[Item], renderer: Renderer, limits: BodyLimits) -> list[bytes] | LongBody:
     """
-    The body of ``items``, whole where it is short. Takes ``lease`` over in either case, and when it raises.
+    The body of ``items``, in parts, where it is short; else how to get it. Takes ``lease`` over in either case, and
+    when it raises.
 
     Args:
         lease: what ``items`` read from.
@@ -66,13 +67,18 @@ def make_body(lease: Lease, items: Iterator[Item], renderer: Renderer, limits: B
     try:
         first: list[Any] = []
         size = 0
-        turn = time.perf_counter() + _TURN_SECONDS
+        most, turn = limits.whole_bytes, 0.0
         for number, (data, length) in enumerate(items, 1):
             if data is not None:
                 first.append(data)
                 size += length
-            if size > limits.whole_bytes or (not number % _LOOK_ITEMS and time.perf_counter() > turn):
+            if size > most:
                 return LongBody(lease, items, first, size, renderer, limits)
+            if not number % _LOOK_ITEMS:
+                now = time.perf_counter()
+                turn = turn or now + _TURN_SECONDS
+                if now > turn:
+                    return LongBody(lease, items, first, size, renderer, limits)
         out: list[bytes] = []
         for data in first:
             renderer.feed(data, out)
@@ -81,7 +87,7 @@ def make_body(lease: Lease, items: Iterator[Item], renderer: Renderer, limits: B
         lease.close()
         raise
     lease.close()
-    return b"".join(out)
+    return out
 
 
 class LongBody:

@@ -11,17 +11,19 @@ from collections.abc import Iterator
 
 from actors.query.answer import Answer
 from actors.query.body import BodyLimits, Item, make_body
+from actors.query.cache import Rendered
+from actors.query.face import Face
 from actors.query.params import TreeQuery
-from actors.query.stores import Face, ViewStore
-from fustor.treestore.format import Head, encode_base64, readable, valid_utf8
+from actors.query.stores import ViewStore
+from fustor.treestore.format import encode_base64, head_rollup, readable, valid_utf8
 from fustor.treestore.reader import Snapshot
 from fustor.treestore.render import TreeRenderer, json_members, json_object, render_row
 from protocols.errors import MachineError
 
 #: Kept for clients of the predecessor, which could be asked to look on demand.
 _JOB = b',"job_id":null,"job_pending":false'
-#: Chunks in one piece of a large directory.
-_PIECE_CHUNKS = 32
+_KNOWN = b',"known":true,"rollup":{"files":%d,"directories":%d,"bytes":%d}' + _JOB
+_KNOWN_OTHER = b',"known":true,"rollup":null' + _JOB
 
 
 def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLimits) -> Answer:
@@ -41,23 +43,40 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
         return _unknown(store.nothing(), query)
     kept = False
     try:
-        face = lease.face
-        found = lease.snapshot.resolve(query.names)
-        head = Head.unpack(lease.snapshot.head(found.id) or b"")
+        face, snapshot = lease.face, lease.snapshot
+        commit = snapshot.commit_number()
+        rendered = store.cache.get(query)
+        if rendered is not None and rendered.commit == commit and rendered.uuid == face.uuid:
+            return _again(rendered, face, query, if_none_match)
+        found = snapshot.resolve(query.names)
+        head = snapshot.head(found.id) or b""
+        generation, files, directories, size = head_rollup(head)
         if found.matched < len(query.names):
             if found.row is not None:
-                return _other(face, found.id, head, found.row, query, if_none_match)
+                return _other(face, found.id, generation, found.row, query, if_none_match)
             return _missing(face, query) if found.known else _unknown(face, query)
-        tag = _tag(face, found.id, head, query)
-        if _matches(if_none_match, tag):
+        if (
+            rendered is not None
+            and rendered.generation == generation
+            and rendered.id == found.id
+            and rendered.uuid == face.uuid
+        ):
+            rendered.commit = commit
+            return _again(rendered, face, query, if_none_match)
+        tag = _tag(face, found.id, generation, query)
+        if if_none_match and _matches(if_none_match, tag):
             return Answer(304, b"", face.headers, tag)
-        rollup = b'{"files":%d,"directories":%d,"bytes":%d}' % (head.files, head.directories, head.size)
-        extras = face.members + b',"known":true,"rollup":' + rollup + _JOB
-        renderer = TreeRenderer(_parent(query.names), extras, max_depth=query.depth, only_path=query.only_path)
+        extras = _KNOWN % (files, directories, size)
+        all_extras = face.members + extras
+        renderer = TreeRenderer(query.parent, all_extras, max_depth=query.depth, only_path=query.only_path)
         kept = True  # the body takes the lease over
-        return Answer(
-            200, make_body(lease, _pieces(lease.snapshot, found.id, query.depth), renderer, limits), face.headers, tag
-        )
+        body = make_body(lease, _pieces(snapshot, found.id, query.depth), renderer, limits)
+        if not isinstance(body, list):
+            return Answer(200, body, face.headers, tag)
+        node, _, *more = body
+        rest = b"".join(more)
+        store.cache.put(query, Rendered(face.uuid, found.id, generation, commit, extras, node, rest))
+        return Answer(200, b"".join((node, all_extras, rest)), face.headers, tag)
     except MachineError as error:
         store.failed(error)
         return _unknown(store.nothing(), query)
@@ -66,29 +85,31 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
             lease.close()
 
 
-def _parent(names: tuple[bytes, ...]) -> bytes:
-    """Raw path of the parent, without a slash at the end."""
-    return b"".join(b"/" + name for name in names[:-1])
+def _again(rendered: Rendered, face: Face, query: TreeQuery, if_none_match: str) -> Answer:
+    """What was rendered before, with what is said of the view now."""
+    rendered.asked = True
+    tag = _tag(face, rendered.id, rendered.generation, query)
+    if if_none_match and _matches(if_none_match, tag):
+        return Answer(304, b"", face.headers, tag)
+    body = b"".join((rendered.node, face.members, rendered.extras, rendered.rest))
+    return Answer(200, body, face.headers, tag)
 
 
 def _pieces(snapshot: Snapshot, store_id: int, depth: int | None) -> Iterator[Item]:
-    """The walk with large directories cut into pieces."""
+    """The walk, with sizes."""
     for level, _, head, chunks in snapshot.walk(store_id, depth):
-        if len(chunks) <= _PIECE_CHUNKS:
-            yield (level, head, chunks), len(head) + sum(map(len, chunks))
-            continue
-        for at in range(0, len(chunks), _PIECE_CHUNKS):
-            part = chunks[at : at + _PIECE_CHUNKS]
-            yield (level, b"" if at else head, part), sum(map(len, part))
+        size = len(head)
+        for chunk in chunks:
+            size += len(chunk)
+        yield (level, head, chunks), size
 
 
-def _other(face: Face, store_id: int, head: Head, row: bytes, query: TreeQuery, if_none_match: str) -> Answer:
+def _other(face: Face, store_id: int, generation: int, row: bytes, query: TreeQuery, if_none_match: str) -> Answer:
     """A path that leads to something that is no directory: its node."""
-    tag = _tag(face, store_id, head, query)
-    if _matches(if_none_match, tag):
+    tag = _tag(face, store_id, generation, query)
+    if if_none_match and _matches(if_none_match, tag):
         return Answer(304, b"", face.headers, tag)
-    extras = face.members + b',"known":true,"rollup":null' + _JOB
-    body = render_row(row, _parent(query.names), extras, only_path=query.only_path)
+    body = render_row(row, query.parent, face.members + _KNOWN_OTHER, only_path=query.only_path)
     return Answer(200, body, face.headers, tag)
 
 
@@ -120,14 +141,12 @@ def _unknown(face: Face, query: TreeQuery) -> Answer:
     return Answer(200, body, face.headers)
 
 
-def _tag(face: Face, store_id: int, head: Head, query: TreeQuery) -> str:
+def _tag(face: Face, store_id: int, generation: int, query: TreeQuery) -> str:
     """Weak: equal tags mean the same tree in the same state, not the same age."""
-    return f'W/"{face.uuid}-{store_id:x}-{head.generation:x}-{face.status.state}-{query.tag}"'
+    return f'W/"{face.uuid}-{store_id:x}-{generation:x}-{face.state}-{query.tag}"'
 
 
 def _matches(if_none_match: str, tag: str) -> bool:
     """RFC 9110 section 13.1.2, by weak comparison. Our tags have no comma in them."""
-    if not if_none_match:
-        return False
     offered = {item.strip().removeprefix("W/") for item in if_none_match.split(",")}
     return "*" in offered or tag.removeprefix("W/") in offered

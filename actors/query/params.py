@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -27,7 +28,7 @@ _INTEGER = re.compile(rb"[0-9]{1,18}")
 Params = Mapping[str, bytes]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class TreeQuery:
     """
     What ``tree`` is asked.
@@ -47,7 +48,12 @@ class TreeQuery:
         """The path in its one normal form."""
         return b"/" + b"/".join(self.names)
 
-    @property
+    @functools.cached_property
+    def parent(self) -> bytes:
+        """The path of the parent, without a slash at its end; empty also for the root."""
+        return b"".join([b"/" + name for name in self.names[:-1]])
+
+    @functools.cached_property
     def tag(self) -> str:
         """The parameters in an entity tag."""
         return f"{'p' if self.only_path else 'f'}{'' if self.depth is None else self.depth}"
@@ -89,12 +95,13 @@ def parse_query(query: bytes) -> dict[str, bytes]:
         if not item:
             continue
         name, _, value = item.partition(b"=")
-        key = unquote_to_bytes(name.replace(b"+", b" ")).decode("utf-8", "replace")
-        if _BAD_ESCAPE.search(item):
+        plain = b"%" not in item and b"+" not in item
+        key = (name if plain else unquote_to_bytes(name.replace(b"+", b" "))).decode("utf-8", "replace")
+        if not plain and _BAD_ESCAPE.search(item):
             raise RequestError(key, _shown(value), "% is followed by two hexadecimal digits (a literal one is %25)")
         if key in found:
             raise RequestError(key, _shown(value), "given at most once")
-        found[key] = unquote_to_bytes(value.replace(b"+", b" "))
+        found[key] = value if plain else unquote_to_bytes(value.replace(b"+", b" "))
     return found
 
 
@@ -140,7 +147,7 @@ def path_names(path: bytes, field: str = "path") -> tuple[bytes, ...]:
         raise RequestError(field, _shown(path), "a path without NUL bytes")
     if len(path) > _LONGEST_PATH:
         raise RequestError(field, _shown(path), f"a path of at most {_LONGEST_PATH} bytes")
-    names = tuple(name for name in path.split(b"/") if name and name != b".")
+    names = tuple([name for name in path.split(b"/") if name and name != b"."])
     if b".." in names:
         raise RequestError(field, _shown(path), "a path without .. (resolve it before asking)")
     return names

@@ -101,7 +101,8 @@ def search(store: ViewStore, query: SearchQuery, limits: BodyLimits) -> Answer:
             return Answer(200, b"[]", headers)
         kept = True  # the body takes the lease over
         items = _matching(lease.snapshot, found.id, query, matcher)
-        return Answer(200, make_body(lease, items, _List(), limits), headers)
+        body = make_body(lease, items, _List(), limits)
+        return Answer(200, b"".join(body) if isinstance(body, list) else body, headers)
     finally:
         if not kept:
             lease.close()
@@ -112,10 +113,11 @@ def _matching(snapshot: Snapshot, store_id: int, query: SearchQuery, matcher: Ma
     raws = [b"".join(b"/" + name for name in query.names[:-1])]
     needle = matcher.needle
     for depth, _, head, chunks in snapshot.walk(store_id):
-        del raws[depth + 1 :]
-        name = head_name(head)
-        raw = raws[depth] + b"/" + name if name else raws[depth]
-        raws.append(raw)
+        if head:
+            del raws[depth + 1 :]
+            name = head_name(head)
+            raws.append(raws[depth] + b"/" + name if name else raws[depth])
+        raw = raws[-1]
         shown = readable(raw)
         for chunk in chunks:
             text = unpack_chunk(chunk)

@@ -61,7 +61,9 @@ async def serve(host: Host, config: QueryConfig) -> None:
         MachineError: the zmq endpoint can't be bound.
     """
     limits = config.limits
-    stores = Stores(config.views, config.default_view, config.lease_seconds, host.counters, host.log)
+    stores = Stores(
+        config.views, config.default_view, config.lease_seconds, host.counters, host.log, limits.query_cache_bytes
+    )
     api = Api(stores, limits.body(), limits.search_results, limits.search_default_results)
     descriptors = raise_descriptor_limit()
     if limits.http_connections + _OTHER_DESCRIPTORS > descriptors:

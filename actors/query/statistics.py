@@ -30,9 +30,8 @@ def statistics(store: ViewStore) -> Answer:
             head = Head.unpack(value) if value is not None else None
         finally:
             lease.close()
-    status = face.status
     files, directories, size = (head.files, head.directories, head.size) if head else (0, 0, 0)
-    as_of = status.as_of
+    as_of = face.as_of
     members = {
         "item_count": files + directories,
         "total_files": files,
@@ -40,9 +39,9 @@ def statistics(store: ViewStore) -> Answer:
         "total_size": size,
         # Against this host's clock, as the predecessor had it; "age" compares no two clocks.
         "latency_ms": None if as_of is None else round((time.time() - as_of) * 1000, 3),
-        "staleness_seconds": status.age,
+        "staleness_seconds": face.age,
         "oldest_item_path": None,
-        "has_blind_spot": status.state != LIVE or not status.complete,
+        "has_blind_spot": face.state != LIVE or not face.complete,
         "suspect_file_count": 0,
         "logical_now": as_of,
         "last_audit_finished_at": None,

@@ -37,7 +37,7 @@ from fustor.treestore.format import (
     UNSEEN,
     Head,
     find_row,
-    head_fragment,
+    head_text,
     name_key,
     row_name,
     row_sizes,
@@ -145,7 +145,7 @@ class _Check:
     def _head(self, store_id: int, value: bytes) -> Iterator[str]:
         try:
             head = Head.unpack(value)
-            node = _decode(head_fragment(value).replace(PLACEHOLDER, b"") + b"}")
+            node = _decode(head_text(value)[0].replace(PLACEHOLDER, b"") + b"}")
         except (MachineError, KeyError, ValueError) as error:
             yield f"directory {store_id}: head: {error}"
             return

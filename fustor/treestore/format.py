@@ -98,7 +98,7 @@ _HEAD = struct.Struct(">QQQQQQQHHHH16s")
 _LENGTHS = struct.Struct(">HHH")  # flags, name, reason
 _LENGTHS_AT = struct.calcsize(">QQQQQQQH")
 HEAD_SIZE = _HEAD.size
-_FILES = slice(16, 24)
+_FILES, _DIRECTORIES = slice(16, 24), slice(24, 32)
 _LOW = (1 << 64) - 1
 
 #: A row without its name: mode, size, mtime_ns, ctime_ns, ino, uid, gid, nlink.
@@ -177,7 +177,7 @@ class Head:
             end = HEAD_SIZE + n
             attributes = _unpack_attributes(value[end + m :])
         except (struct.error, msgspec.DecodeError):
-            raise StoreUnusableError(f"tree store: a damaged head of {len(value)} bytes; run the check") from None
+            raise _damaged_head(value) from None
         return cls(
             parent,
             generation,
@@ -205,34 +205,69 @@ def head_name(value: bytes) -> bytes:
     return value[HEAD_SIZE : HEAD_SIZE + n]
 
 
+_ROLLUP_AT = 8
+_rollup = struct.Struct(">QQQQQ").unpack_from
+_NONE = bytes(8)
+
+
 def head_has_files(value: bytes) -> bool:
     """There are files in the subtree of a stored head."""
-    return any(value[_FILES])
+    return value[_FILES] != _NONE
 
 
-def head_fragment(value: bytes) -> bytes:
+def head_has_directories(value: bytes) -> bool:
+    """There are directories in the subtree of a stored head, itself not counted."""
+    return value[_DIRECTORIES] != _NONE
+
+
+def head_rollup(value: bytes) -> tuple[int, int, int, int]:
     """
-    The JSON text of a directory, from its stored head, without the closing brace; the placeholder is its parent's path.
+    Generation, files, directories and bytes of the subtree of a stored head, without unpacking the rest.
 
     Raises:
         StoreUnusableError: it is no head.
     """
     try:
-        _, n, m = _LENGTHS.unpack_from(value, _LENGTHS_AT)
+        generation, files, directories, high, low = _rollup(value, _ROLLUP_AT)
+    except struct.error:
+        raise _damaged_head(value) from None
+    return generation, files, directories, high << 64 | low
+
+
+def head_text(value: bytes, path: bytes = PLACEHOLDER) -> tuple[bytes, int, bytes]:
+    """
+    The JSON text of a directory, from its stored head, without the closing brace; its flags; its name.
+
+    Args:
+        value: the stored head.
+        path: the path of its parent as it stands between the quotes of a JSON string, without a slash at its end.
+
+    Raises:
+        StoreUnusableError: it is no head.
+    """
+    try:
+        flags, n, m = _LENGTHS.unpack_from(value, _LENGTHS_AT)
         end = HEAD_SIZE + n
         name = value[HEAD_SIZE:end]
         attributes = _unpack_attributes(value[end + m :])
-        if not name.isascii():
-            fragment = encode_rows([(name, *attributes)])[:-1]
-        else:  # the same, in fewer steps: there is one of these for every directory of an answer
+        if name.isascii():  # the same in fewer steps: there is one of these for every directory of an answer
             mode, size, mtime, ctime, ino, uid, gid, nlink = attributes
-            text, kind = name.decode(), CONTENT_TYPES[mode >> 12]
-            stamps = mtime / NANOSECONDS, ctime / NANOSECONDS, False, mtime, ctime
-            node = _encode(_Node(text, kind, _BEFORE_NAME + text, size, *stamps, ino, mode, uid, gid, nlink))
-            fragment = node[:-1].replace(_PATH_STAND_IN, _PATH_PLACEHOLDER, 1)
+            shown, kind = name.decode(), CONTENT_TYPES[mode >> 12]
+            modified, changed = mtime / NANOSECONDS, ctime / NANOSECONDS
+            before = _BEFORE_NAME + shown
+            node = _Node(shown, kind, before, size, modified, changed, False, mtime, ctime, ino, mode, uid, gid, nlink)
+            text = _encode(node)[:-1].replace(_PATH_STAND_IN, _PATH + path, 1)
+        else:
+            text = encode_rows([(name, *attributes)])[:-1].replace(PLACEHOLDER, path)
     except (struct.error, msgspec.DecodeError, KeyError):
-        raise StoreUnusableError(f"tree store: a damaged head of {len(value)} bytes; run the check") from None
-    return fragment + _UNREADABLE + _encode(value[end : end + m].decode("ascii")) if m else fragment
+        raise _damaged_head(value) from None
+    if m:
+        text += _UNREADABLE + _encode(value[end : end + m].decode("ascii"))
+    return text, flags, name
+
+
+def _damaged_head(value: bytes) -> StoreUnusableError:
+    return StoreUnusableError(f"tree store: a damaged head of {len(value)} bytes; run the check")
 
 
 # -- chunks ---------------------------------------------------------------------------------------------------------
@@ -343,7 +378,8 @@ _encode = msgspec.json.Encoder().encode
 # While a page is encoded, a byte that the encoder lets through stands for the placeholder.
 _STAND_IN = b"\x7f"
 _BEFORE_NAME = "\x7f/"
-_PATH_STAND_IN, _PATH_PLACEHOLDER = b'"path":"' + _STAND_IN, b'"path":"' + PLACEHOLDER
+_PATH = b'"path":"'
+_PATH_STAND_IN, _PATH_PLACEHOLDER = _PATH + _STAND_IN, _PATH + PLACEHOLDER
 _SURROGATES = re.compile("[\udc80-\udcff]")
 
 

@@ -32,6 +32,7 @@ from fustor.treestore.format import (
     CHILD,
     HEAD,
     LISTED,
+    MAX_KEY_NAME,
     ROOT_ID,
     SHORTENED,
     UNREADABLE,
@@ -40,6 +41,7 @@ from fustor.treestore.format import (
     chunk_key,
     find_row,
     head_flags,
+    head_has_directories,
     head_has_files,
     head_key,
     name_key,
@@ -86,7 +88,7 @@ class Status:
     sources: tuple[SourceStatus, ...]
 
 
-@attrs.frozen
+@attrs.define
 class Found:
     """
     Where a path leads.
@@ -105,13 +107,13 @@ class Found:
     known: bool
 
 
-#: A record of a walk: depth below where it began, store id, head, chunks.
+#: A record of a walk: depth below where it began, store id, head (empty: more of the directory before), chunks.
 Record = tuple[int, int, bytes, list[bytes]]
 
 _IDS = 8
 _ROOT = pack_id(ROOT_ID)
-# As they stand in a key.
-_HEAD, _CHILD = HEAD[0], CHILD[0]
+# How much of a walk is read at once: chunks in a record (about as many pages of the map), children of a directory.
+_RECORD_CHUNKS, _RECORD_CHILDREN = 32, 256
 
 
 def pack_source(status: SourceStatus, boot: str) -> bytes:
@@ -159,6 +161,14 @@ class Snapshot:
     ) -> None:
         self._txn.abort()
 
+    def close(self) -> None:
+        """End it."""
+        self._txn.abort()
+
+    def commit_number(self) -> int:
+        """LMDB's number of the commit that left what this shows: equal numbers, equal content of this store."""
+        return self._txn.id()
+
     @property
     def transaction(self) -> lmdb.Transaction[bytes]:
         """The read transaction, for what these methods do not offer."""
@@ -186,15 +196,15 @@ class Snapshot:
     def row(self, store_id: int, name: bytes) -> bytes | None:
         """The text of the row of ``name``, with the placeholder; None when the directory has no such non-directory."""
         key = name_key(name)
-        with self._txn.cursor(db=self._reader.environment.files) as cursor:
-            target = chunk_key(store_id, key)
-            found = cursor.set_range(target) and cursor.key() == target
-            if not found and not cursor.prev():
-                return None
-            at: bytes = cursor.key()
-            if at[:_IDS] != target[:_IDS]:
-                return None
-            text = unpack_chunk(cursor.value())
+        cursor = self._txn.cursor(self._reader.environment.files)
+        target = chunk_key(store_id, key)
+        found = cursor.set_range(target) and cursor.key() == target
+        if not found and not cursor.prev():
+            return None
+        at: bytes = cursor.key()
+        if at[:_IDS] != target[:_IDS]:
+            return None
+        text = unpack_chunk(cursor.value())
         start, end = find_row(text, name)
         return text[start:end] if start >= 0 else None
 
@@ -203,7 +213,7 @@ class Snapshot:
         get = self._txn.get
         at = _ROOT
         for matched, name in enumerate(components):
-            below = get(at + CHILD + name_key(name))
+            below = get(at + CHILD + (name if len(name) <= MAX_KEY_NAME else name_key(name)))
             if below is None:
                 store_id = unpack_id(at)
                 row = self.row(store_id, name) if matched == len(components) - 1 else None
@@ -256,42 +266,55 @@ class Snapshot:
         """
         The directories of a subtree as stored, depth first, each before its children, children in order of names.
 
-        At depth ``max_depth`` the chunks are left out (empty), for their rows would be one level deeper.
+        One of many chunks comes in several records, all but the first with an empty head. At depth ``max_depth`` the
+        chunks are left out (empty), for their rows would be one level deeper.
         """
         environment = self._reader.environment
-        with self._txn.cursor(db=environment.tree) as cursor, self._txn.cursor(db=environment.files) as files:
-            seek, follow = cursor.set_range, cursor.iternext
-            stack = [(0, pack_id(store_id))]
-            while stack:
-                depth, prefix = stack.pop()
-                if depth == max_depth:
-                    at = unpack_id(prefix)
-                    yield depth, at, self._head(at), []
-                    continue
-                chunks: list[bytes] = []
-                below: list[tuple[int, bytes]] = []
-                head = b""
-                if seek(prefix):
-                    deeper = depth + 1
-                    for key, value in follow():
-                        if not key.startswith(prefix):
-                            break
-                        kind = key[_IDS]
-                        if kind == _CHILD:
-                            below.append((deeper, value))
-                        elif kind == _HEAD:
-                            head = value
-                if not head:
-                    raise StoreUnusableError(f"tree store: directory {unpack_id(prefix)} has no head; run the check")
-                if head_has_files(head) and files.set_range(prefix):
-                    for key, value in files.iternext():
-                        if not key.startswith(prefix):
-                            break
-                        chunks.append(value)
-                if below:
-                    below.reverse()
-                    stack += below
-                yield depth, unpack_id(prefix), head, chunks
+        files = self._txn.cursor(environment.files)
+        head_of, seek, at, value, follow = self._txn.get, files.set_range, files.key, files.value, files.next
+        #: What is still to come, the next one last: ids of directories, and keys of ``tree`` from which more follow.
+        stack = [(0, pack_id(store_id))]
+        while stack:
+            depth, prefix = stack.pop()
+            if len(prefix) > _IDS:
+                self._push_children(prefix, depth, stack)
+                continue
+            head = head_of(prefix + HEAD)
+            here = unpack_id(prefix)
+            if head is None:
+                raise StoreUnusableError(f"tree store: directory {here} has no head; run the check")
+            if depth == max_depth:
+                yield depth, here, head, []
+                continue
+            chunks: list[bytes] = []
+            has_directories = head_has_directories(head)
+            if head_has_files(head):
+                found = seek(prefix)
+                while found and at()[:_IDS] == prefix:
+                    if len(chunks) == _RECORD_CHUNKS:
+                        yield depth, here, head, chunks
+                        head, chunks = b"", []
+                    chunks.append(value())
+                    found = follow()
+            yield depth, here, head, chunks
+            if has_directories:
+                self._push_children(prefix + CHILD, depth + 1, stack)
+
+    def _push_children(self, key: bytes, depth: int, stack: list[tuple[int, bytes]]) -> None:
+        """Put the children from ``key`` on onto the stack of a walk, the first last; not all at once when many."""
+        prefix = key[: _IDS + 1]
+        children: list[tuple[int, bytes]] = []
+        cursor = self._txn.cursor()
+        if cursor.set_range(key):
+            for at, child in cursor.iternext():
+                if not at.startswith(prefix):
+                    break
+                if len(children) == _RECORD_CHILDREN:
+                    stack.append((depth, at))
+                    break
+                children.append((depth, child))
+        children.reverse()
+        stack += children
 
     def generation(self) -> int:
         """The last commit that changed the tree."""

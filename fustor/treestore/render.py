@@ -20,9 +20,7 @@ from fustor.treestore.format import (
     PLACEHOLDER,
     ROW_SEPARATOR,
     encode_base64,
-    head_flags,
-    head_fragment,
-    head_name,
+    head_text,
     readable,
     row_name,
     split_rows,
@@ -33,7 +31,7 @@ from fustor.treestore.format import (
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(str).decode
 _CHILDREN = b',"children":['
-_AFTER_PATH, _ODD_ROW = b',"size":', b'"name_b64":"'
+_AFTER_PATH, _ODD_ROW, _ODD_BYTE = b',"size":', b'"name_b64":"', "\ufffd".encode()[:1]
 #: Bytes that stand in a JSON string as they are: printable ASCII but the quote and the backslash.
 _as_it_is = re.compile(rb"[ !#-\[\]-~]*").fullmatch
 # How the object of a directory ends, by what has been written of its children.
@@ -99,7 +97,8 @@ class TreeRenderer:
 
     Args:
         parent: raw path of the parent of the first directory, without a slash at the end; empty also for the top.
-        extras: JSON members of the first directory to put behind its own, each with a comma before it.
+        extras: JSON members of the first directory to put behind its own, each with a comma before it; they are the
+            second part of the text.
         max_depth: as given to the walk: directories at this depth show no children.
         only_path: name, content_type and path of each node only.
     """
@@ -136,8 +135,8 @@ class TreeRenderer:
             for chunk in chunks:
                 self._before_child(out)
                 rows = unpack_chunk(chunk)
-                # A name that is not UTF-8 is shown with U+FFFD, so plain ASCII, which is quick to see, has none.
-                if odd is not None or (not rows.isascii() and _ODD_ROW in rows):
+                # A name that is not UTF-8 is shown with U+FFFD, whose first byte is quick to see.
+                if odd is not None or (_ODD_BYTE in rows and _ODD_ROW in rows):
                     rows = self._row_by_row(rows)
                 else:
                     rows = (_only_paths(rows) if self._only_path else rows).replace(PLACEHOLDER, text)
@@ -153,21 +152,19 @@ class TreeRenderer:
             out.append(_CHILDREN)
 
     def _open(self, depth: int, head: bytes, out: list[bytes]) -> int:
-        flags = head_flags(head)
         text, raw = self._paths[-1]
-        before, _, after = head_fragment(head).partition(PLACEHOLDER)
-        cut = after.index(_AFTER_PATH)
-        own = after[: cut - 1]  # a slash and the name, as JSON text
-        shown = before + text + (after[:cut] if self._only_path else after)
+        shown, flags, name = head_text(head, text)
+        if self._only_path:
+            shown = shown[: shown.index(_AFTER_PATH)]
         if raw is not None or flags & ODD_NAME:
-            raw = (raw_path(text) if raw is None else raw) + b"/" + head_name(head)
+            raw = (raw_path(text) if raw is None else raw) + b"/" + name
             shown += _base64_member(raw)
-        if not depth:
-            shown += self._extras
         out.append(shown)
+        if not depth:
+            out.append(self._extras)
         self._states.append(_LISTED if flags & LISTED and depth != self._max_depth else _BARE)
         # The top has no name, and its path is the slash that its children bring along.
-        self._paths.append((text if own == b"/" else text + own, raw))
+        self._paths.append((text + b"/" + json_text(name) if name else text, raw))
         return len(shown)
 
     def _row_by_row(self, rows: bytes) -> bytes:

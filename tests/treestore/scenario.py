@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fustor.treestore.check import check_snapshot
-from fustor.treestore.format import Head, head_fragment, row_name, split_rows, unpack_chunk
+from fustor.treestore.format import Head, head_text, row_name, split_rows, unpack_chunk
 from fustor.treestore.writer import SourceSpec, Writer
 from protocols.codec import pack
 from protocols.data import Item, Listing, Moved, Names, Operation, Root, Row
@@ -65,12 +65,14 @@ def tree_of(writer: Writer) -> dict[bytes, tuple[str, int]]:
     paths: list[bytes] = []
     with writer.reader().snapshot() as snapshot:
         for depth, _, value, chunks in snapshot.walk(1):
-            head = Head.unpack(value)
-            path = (paths[depth - 1] + b"/" + head.name) if depth else b""
-            del paths[depth:]
-            paths.append(path)
-            fields: dict[str, Any] = msgspec.json.decode(head_fragment(value).replace(b"\x01", b"") + b"}")
-            found[path] = (fields["content_type"], fields["size"])
+            fields: dict[str, Any]
+            if value:  # else more chunks of the directory before
+                head = Head.unpack(value)
+                path = (paths[depth - 1] + b"/" + head.name) if depth else b""
+                del paths[depth:]
+                paths.append(path)
+                fields = msgspec.json.decode(head_text(value)[0].replace(b"\x01", b"") + b"}")
+                found[path] = (fields["content_type"], fields["size"])
             for chunk in chunks:
                 for row in split_rows(unpack_chunk(chunk)):
                     fields = msgspec.json.decode(row.replace(b"\x01", b""))

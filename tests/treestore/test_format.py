@@ -13,15 +13,19 @@ from fustor.treestore import format as layout
 from fustor.treestore.errors import StoreUnusableError
 from fustor.treestore.format import (
     BLANK,
+    LISTED,
+    PLACEHOLDER,
     Head,
     count_rows,
     encode_base64,
     encode_rows,
     find_row,
     head_flags,
-    head_fragment,
+    head_has_directories,
     head_has_files,
     head_name,
+    head_rollup,
+    head_text,
     name_key,
     pack_chunk,
     pack_id,
@@ -32,6 +36,7 @@ from fustor.treestore.format import (
     split_rows,
     unpack_chunk,
 )
+from fustor.treestore.render import json_text
 from tests.treestore.scenario import file_row, link_row
 
 NAMES = st.binary(min_size=1, max_size=450).filter(lambda name: b"/" not in name and b"\0" not in name)
@@ -142,9 +147,19 @@ def test_heads_come_out_as_they_went_in(
     assert Head.unpack(value) == head
     assert (head_flags(value), head_name(value)) == (flags, name)
     row = encode_rows([(name, *attributes)])[:-1]
-    assert head_fragment(value) == row + (b',"unreadable":"EACCES"' if unreadable else b"")
-    assert head_has_files(value)
+    assert head_text(value)[0] == row + (b',"unreadable":"EACCES"' if unreadable else b"")
+    assert (head_has_files(value), head_has_directories(value), head_rollup(value)) == (True, True, (4, 5, 6, size))
     assert not head_has_files(Head(3, 4, 0, 5, 0).pack())
+    assert not head_has_directories(Head(3, 4, 5, 0, 1 << 64).pack())
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_the_text_of_a_head_has_the_path_that_is_given(name: bytes, path: bytes) -> None:
+    value = Head(3, name=name, flags=LISTED, attributes=BLANK).pack()
+    text = json_text(path)
+    node, flags, own = head_text(value, text)
+    assert (node, flags, own) == (head_text(value)[0].replace(PLACEHOLDER, text), LISTED, name)
+    assert msgspec.json.decode(node + b"}")["path"] == f"{readable(path)}/{readable(name)}"
 
 
 def test_what_is_no_head_is_damage() -> None:
@@ -153,7 +168,9 @@ def test_what_is_no_head_is_damage() -> None:
         with pytest.raises(StoreUnusableError):
             Head.unpack(value)
         with pytest.raises(StoreUnusableError):
-            head_fragment(value)
+            head_text(value)
+    with pytest.raises(StoreUnusableError):
+        head_rollup(b"short")
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,26 @@ def test_a_walk_is_depth_first_and_as_deep_as_asked(reader: Reader) -> None:
             list(snapshot.walk(999))
 
 
+def test_a_walk_reads_large_directories_in_parts(writer: Writer, reader: Reader) -> None:
+    feed = Feed(writer)
+    feed.root()
+    below = [directory_row(b"d%04d" % n) for n in range(600)]
+    handles = tuple(range(2, 602))
+    feed.listing(1, *[file_row(b"f%05d" % n) for n in range(7000)], *below, ids=handles)
+    for handle in handles[::50]:
+        feed.listing(handle, file_row(b"in %d" % handle))
+    with reader.snapshot() as snapshot:
+        records = list(snapshot.walk(1))
+        assert [(depth, at) for depth, at, _, _ in records if at == 1] == [(0, 1)] * 3
+        assert [bool(head) for _, at, head, _ in records if at == 1] == [True, False, False]
+        assert names([chunk for _, at, _, chunks in records if at == 1 for chunk in chunks]) == [
+            b"f%05d" % n for n in range(7000)
+        ]
+        assert [(depth, head_name(head), len(names(chunks))) for depth, at, head, chunks in records[3:]] == [
+            (1, b"d%04d" % n, 1 if n % 50 == 0 else 0) for n in range(600)
+        ]
+
+
 def test_a_snapshot_stays_as_it_was(writer: Writer, reader: Reader) -> None:
     feed = Feed(writer)
     with reader.snapshot() as before:

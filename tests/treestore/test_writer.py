@@ -9,7 +9,7 @@ import pytest
 
 from fustor.treestore.check import check
 from fustor.treestore.environment import StoreFullError
-from fustor.treestore.format import LISTED, UNREADABLE, Head, head_fragment
+from fustor.treestore.format import LISTED, UNREADABLE, Head, head_text
 from fustor.treestore.reader import Found
 from fustor.treestore.writer import SourceSpec, Writer
 from protocols.codec import pack
@@ -62,7 +62,7 @@ def stored_head(writer: Writer, *components: bytes) -> bytes:
 
 
 def text(writer: Writer, *components: bytes) -> bytes:
-    return head_fragment(stored_head(writer, *components))
+    return head_text(stored_head(writer, *components))[0]
 
 
 def names(writer: Writer) -> set[bytes]:

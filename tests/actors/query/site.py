@@ -29,11 +29,10 @@ UNLISTED = frozenset([b"closed"])
 class Site:
     """An Api over one store, and what it answers, read whole."""
 
-    def __init__(self, path: str, limits: BodyLimits | None = None) -> None:
+    def __init__(self, path: str, limits: BodyLimits | None = None, cache_bytes: int = 1 << 20) -> None:
         self.counters: dict[str, int] = {}
-        self.stores = Stores(
-            {"main": path, "other": path + "-none"}, "main", 60.0, self.counters, logging.getLogger("t")
-        )
+        views = {"main": path, "other": path + "-none"}
+        self.stores = Stores(views, "main", 60.0, self.counters, logging.getLogger("t"), cache_bytes)
         self.api = Api(self.stores, limits or BodyLimits(), 1000, 100)
 
     def ask(self, target: str, match: str = "") -> tuple[Answer, Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from actors.query.body import BodyLimits
+from actors.query.params import TreeQuery
 from tests.actors.query.model import (
     EXTRAS,
     Build,
@@ -121,6 +127,75 @@ def test_etags(site: Site) -> None:
     assert site.ask("/fs/tree?path=/empty", answer.etag)[0].status == 200
     file_answer, _ = site.ask("/fs/tree?path=/docs/a.txt")
     assert site.ask("/fs/tree?path=/docs/a.txt", file_answer.etag)[0].status == 304
+
+
+_WRITE = """
+import ast, sys
+from tests.actors.query.model import Build
+path, tree, state, epoch = sys.argv[1], *map(ast.literal_eval, sys.argv[2:])
+Build(path).write(tree, state=state, epoch=epoch)
+"""
+
+
+def write_elsewhere(path: str, tree: Tree | None, state: str, epoch: int) -> None:
+    """As the view actor does, in another process: LMDB allows one environment of a path per process."""
+    command = [sys.executable, "-c", _WRITE, path, repr(tree), repr(state), repr(epoch)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_kept_answer_is_given_as_long_as_it_is_right(tmp_path: Path) -> None:
+    path = str(tmp_path / "store")
+    first: Tree = {
+        b"same": {b"a": file_row(1), b"sub": {b"b": file_row(2)}},
+        b"grows": {b"a": file_row(1), b"sub": {b"b": file_row(2)}},
+        b"goes": {b"a": file_row(1)},
+        b"moves": {b"sub": {b"a": file_row(1)}},
+    }
+    second: Tree = {
+        b"same": first[b"same"],
+        b"grows": {b"a": file_row(1), b"sub": {b"b": file_row(2), b"c": file_row(3)}},
+        b"moved": {b"sub": {b"a": file_row(1)}},
+    }
+    paths = [b"", b"/same", b"/same/sub", b"/grows", b"/grows/sub", b"/goes", b"/moves/sub", b"/moved/sub"]
+    site = Site(path)
+    tags: dict[str, str] = {}
+    for epoch, tree, state in ((1, first, "live"), (2, first, "degraded"), (3, second, "live")):
+        write_elsewhere(path, tree, state, epoch)
+        for _ in range(2):  # made, and kept
+            for where in paths:
+                value: Any = tree
+                for name in where.split(b"/")[1:]:
+                    value = value.get(name) if value else None
+                for depth in (None, 1):
+                    target = f"/fs/tree?path={where.decode() or '/'}&max_depth={9 if depth is None else depth}"
+                    answer, node = site.ask(target)
+                    if value is None:
+                        assert answer.status == 404
+                        continue
+                    shown = "live" if state == "live" else "stale"
+                    assert (answer.status, node["state"]) == (200, shown)
+                    assert answer.headers.fields["X-Fustor-State"] == shown
+                    assert answer.headers.fields["X-Fustor-Generation"] == str(node["generation"])
+                    assert node["sources"][0]["state"] == state
+                    assert without_extras(node) == expected_node(where, value, depth)
+                    assert site.ask(target, answer.etag)[0].status == 304
+                    if target in tags:
+                        assert site.ask(target, tags[target])[0].status == (304 if tags[target] == answer.etag else 200)
+                    tags[target] = answer.etag
+    kept = site.stores.views["main"].cache
+    assert kept.get(TreeQuery((b"same",), 1)) is not None
+    assert kept.get(TreeQuery((b"moved", b"sub"), 1)) is not None
+    # Another store at the same place: nothing of the old one is given.
+    os.rename(path, tmp_path / "aside")
+    third: Tree = {b"same": {b"z": file_row(9), b"sub": {}}}
+    write_elsewhere(path, third, "live", 1)
+    deadline = time.monotonic() + 10
+    while site.counters["store_opened"] < 2:  # it is looked for a few times a second
+        assert time.monotonic() < deadline
+        site.ask("/health")
+    assert without_extras(site.ask("/fs/tree?path=/same&max_depth=1")[1]) == expected_node(b"/same", third[b"same"], 1)
+    site.stores.close()
 
 
 def test_long_answers_are_streams_and_the_same(tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""
+Rendered answers that are kept, for questions that are asked again.
+
+An answer is right as long as its subtree is as it was, which two numbers tell: the store's last commit, and if there
+has been one since, the subtree's own generation. What changes by itself (states, ages) is no part of what is kept.
+
+What this module does not do: it reads no store, and decides about no answer whether it may be kept.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from actors.query.params import TreeQuery
+
+#: What an entry takes besides its text, about.
+_ENTRY_BYTES = 1000
+
+
+@attrs.define(eq=False)
+class Rendered:
+    """
+    The answer to one question.
+
+    Attributes:
+        uuid, id, generation: of the store, the directory and its subtree, as they were.
+        commit: LMDB's number of the last commit of which it is known that it changed nothing here.
+        extras: JSON members of the first node that are as lasting as the rest.
+        node: text of the first node's own members.
+        rest: text behind the members of the first node.
+        asked: again, since it was last thought of giving it up.
+    """
+
+    uuid: str
+    id: int
+    generation: int
+    commit: int
+    extras: bytes
+    node: bytes
+    rest: bytes
+    asked: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory, about."""
+        return len(self.node) + len(self.rest) + _ENTRY_BYTES
+
+
+class AnswerCache:
+    """
+    Answers by question, bounded in bytes. The one that goes is the oldest not asked for again (second chance).
+
+    Args:
+        most_bytes: of all entries together, about; 0 keeps nothing.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._entries: dict[TreeQuery, Rendered] = {}
+        self.get = self._entries.get  #: the entry of a question, right or not; None when there is none
+        self.bytes = 0  #: of all entries
+
+    def put(self, query: TreeQuery, rendered: Rendered) -> None:
+        """Keep it, instead of what was kept for this question."""
+        entries = self._entries
+        before = entries.pop(query, None)
+        if before is not None:
+            self.bytes -= before.size
+        self.bytes += rendered.size
+        entries[query] = rendered
+        while self.bytes > self._most:
+            oldest = next(iter(entries))
+            entry = entries.pop(oldest)
+            if entry.asked:
+                entry.asked = False
+                entries[oldest] = entry
+            else:
+                self.bytes -= entry.size

@@ -1,0 +1,63 @@
+"""Kept answers: their bound, and which of them goes."""
+
+from __future__ import annotations
+
+from actors.query.cache import AnswerCache, Rendered
+from actors.query.params import TreeQuery
+
+QUERIES = [TreeQuery((b"%d" % n,)) for n in range(10)]
+
+
+def rendered(size: int = 100) -> Rendered:
+    return Rendered("u", 1, 1, 1, b"", b"n", b"r" * size)
+
+
+def kept(cache: AnswerCache) -> list[int]:
+    return [n for n, query in enumerate(QUERIES) if cache.get(query) is not None]
+
+
+def test_an_equal_question_finds_it_and_another_does_not() -> None:
+    cache = AnswerCache(1 << 20)
+    entry = rendered()
+    cache.put(TreeQuery((b"a",), 1), entry)
+    assert cache.get(TreeQuery((b"a",), 1)) is entry
+    assert cache.get(TreeQuery((b"a",), 2)) is None
+    assert cache.get(TreeQuery((b"a",), 1, True)) is None
+    assert cache.get(TreeQuery((b"a", b"b"), 1)) is None
+
+
+def test_the_oldest_goes_unless_it_was_asked_for_again() -> None:
+    cache = AnswerCache(4 * rendered().size)
+    for query in QUERIES[:4]:
+        cache.put(query, rendered())
+    assert kept(cache) == [0, 1, 2, 3]
+    first = cache.get(QUERIES[0])
+    assert first is not None
+    first.asked = True
+    cache.put(QUERIES[4], rendered())
+    assert kept(cache) == [0, 2, 3, 4]
+    for query in QUERIES[5:8]:
+        cache.put(query, rendered())
+    assert kept(cache) == [0, 5, 6, 7]
+    cache.put(QUERIES[8], rendered())  # it was not asked for since
+    assert kept(cache) == [5, 6, 7, 8]
+
+
+def test_the_bound_is_of_bytes_whatever_is_put() -> None:
+    cache = AnswerCache(5000)
+    for turn in range(40):
+        for query in QUERIES:
+            cache.put(query, rendered(turn * 37))
+            entry = cache.get(query)
+            if entry is not None:
+                entry.asked = turn % 3 == 0
+            assert cache.bytes == sum(found.size for q in QUERIES if (found := cache.get(q)) is not None) <= 5000
+
+
+def test_one_that_is_too_large_is_not_kept_and_nothing_is_when_there_is_no_room() -> None:
+    cache = AnswerCache(5000)
+    cache.put(QUERIES[0], rendered(6000))
+    assert (kept(cache), cache.bytes) == ([], 0)
+    cache = AnswerCache(0)
+    cache.put(QUERIES[0], rendered(0))
+    assert (kept(cache), cache.bytes) == ([], 0)
