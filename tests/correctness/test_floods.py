@@ -9,13 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support import writers
 from tests.support.cluster import Cluster, Poller, until
-
-# Fast disks and idle machines need a tenth of it.
-pytestmark = pytest.mark.timeout(400)
 
 
 @contextlib.contextmanager

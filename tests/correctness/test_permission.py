@@ -84,13 +84,15 @@ def place(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def make(folder: Path, mode: int) -> Path:
-    (folder / "below").mkdir(parents=True)
-    (folder / "file").write_bytes(b"x")
-    for path in (folder, folder / "below", folder / "file"):
+def make(cluster: Cluster, folder: Path, mode: int) -> Path:
+    """Made elsewhere and put in place when it is finished: the agent is not to see it while it is open."""
+    aside = cluster.root.parent / "aside"
+    (aside / "below").mkdir(parents=True)
+    (aside / "file").write_bytes(b"x")
+    for path in (aside, aside / "below", aside / "file"):
         os.chown(path, USER, USER)
-    folder.chmod(mode)
-    return folder
+    aside.chmod(mode)
+    return aside.rename(folder)
 
 
 def path_of(cluster: Cluster, folder: Path) -> bytes:
@@ -116,7 +118,7 @@ def assert_right_but_below(cluster: Cluster, *folders: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o333, 0o444, 0o600], ids=oct)
 def test_a_directory_that_may_not_be_read_is_there_and_says_so(cluster: Cluster, place: Path, mode: int) -> None:
-    closed = make(place / "closed", mode)
+    closed = make(cluster, place / "closed", mode)
     assert_right_but_below(cluster, closed)
     assert node(cluster, closed)["unreadable"] == "EACCES"
     assert unreadable(cluster) == 1
@@ -134,7 +136,7 @@ def test_a_directory_that_may_not_be_read_is_there_and_says_so(cluster: Cluster,
 
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444], ids=oct)
 def test_a_directory_that_is_closed_later(cluster: Cluster, place: Path, mode: int) -> None:
-    closed = make(place / "closed", 0o755)
+    closed = make(cluster, place / "closed", 0o755)
     cluster.assert_right()
     closed.chmod(mode)
     (closed / "not to be seen").touch()
@@ -148,7 +150,7 @@ def test_a_directory_that_is_closed_later(cluster: Cluster, place: Path, mode: i
 
 
 def test_a_closed_directory_is_renamed_and_removed(cluster: Cluster, place: Path) -> None:
-    closed = make(place / "closed", 0)
+    closed = make(cluster, place / "closed", 0)
     assert_right_but_below(cluster, closed)
     moved = closed.rename(place / "moved")
     assert_right_but_below(cluster, moved)

@@ -305,7 +305,6 @@ class Tally:
             self.distinct += 1
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("hwm", "share"), [(7, 0.05), (128, 0.45)])
 @pytest.mark.parametrize("kind", ["pipe", "router"])
 async def test_nothing_is_lost_or_doubled(
