@@ -27,7 +27,7 @@ from fustor.runtime.zap import serve_zap
 from protocols.errors import ConfigError
 
 #: Who may ask over zmq.
-ROLES = frozenset({"operator", "observer", "agent"})
+ROLES = frozenset({"deployer", "operator", "observer", "agent"})
 #: Parts of an answer that may wait for one peer.
 _QUEUED_PARTS = 16
 #: Descriptors that are not connections: stores, sockets, spools.

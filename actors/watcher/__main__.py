@@ -341,7 +341,8 @@ class Watcher:
         if core.items and core.items[-1][0] > self._sent:
             self._more.set()
         host = self._host
-        host.outstanding = core.outstanding
+        # What scanners owe is theirs to progress with, however slow their storage is.
+        host.outstanding = core.outstanding and not core.handed
         host.gauges.update(core.gauges())
         host.counters.update({name: count + self._totals.get(name, 0) for name, count in core.counters.items()})
 

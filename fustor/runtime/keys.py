@@ -26,7 +26,7 @@ from protocols.errors import ConfigError, FustorError, MachineError
 _log = logging.getLogger(__name__)
 
 #: Who a key can belong to.
-ROLES = frozenset({"fusion", "agent", "operator", "observer"})
+ROLES = frozenset({"fusion", "agent", "deployer", "operator", "observer"})
 
 #: Characters of a key in Z85: 32 bytes.
 KEY_CHARACTERS = 40
@@ -79,7 +79,7 @@ class KeyPair:
     """
     Attributes:
         name: of the owner: an agent's id, a person.
-        role: ``fusion``, ``agent``, ``operator`` or ``observer``.
+        role: ``fusion``, ``agent``, ``deployer``, ``operator`` or ``observer``.
         public: Z85.
         secret: Z85; empty when only the public half is known. Never printed.
     """
