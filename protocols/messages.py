@@ -154,7 +154,7 @@ class Order:
     Attributes:
         id: chosen by whoever orders; the same id is the same order.
         number: of Fusion, growing.
-        kind: one of :data:`protocols.orders.KINDS`.
+        what: one of :data:`protocols.orders.KINDS`.
         payload: its name; empty for the whole side.
         args: of the kind.
         ttl_ms: how old it may be when it is begun. Its age counts from when the receiver sent the heartbeat ``beat``,
@@ -166,7 +166,7 @@ class Order:
 
     id: str
     number: int
-    kind: str
+    what: str
     payload: str = ""
     args: dict[str, str] = {}  # noqa: RUF012
     ttl_ms: int = 0

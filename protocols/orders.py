@@ -241,9 +241,9 @@ class Performer:
         try:
             if _ID.fullmatch(order.id) is None:
                 raise RequestError("id", order.id[:64], "8 to 64 letters, digits, '-' and '_' are accepted")
-            check_order(order.kind, order.payload, order.args, order.role)
-            if order.kind in self.denied:
-                raise RequestError("kind", order.kind, "denied on this host, see [deny] in its configuration")
+            check_order(order.what, order.payload, order.args, order.role)
+            if order.what in self.denied:
+                raise RequestError("kind", order.what, "denied on this host, see [deny] in its configuration")
             if left <= 0:
                 state, text = State.EXPIRED, "it was not begun in time"
             elif sum(entry.state not in FINAL for entry in self.entries.values()) >= self.policy.open:
@@ -254,7 +254,7 @@ class Performer:
         if state in FINAL:
             self.counters[state.value] += 1
             return [Note(order, state.value, text), Answer(order.id)]
-        if KINDS[order.kind].looks:
+        if KINDS[order.what].looks:
             return self._begin(self.entries[order.id])
         return self._next(order.payload, now) or [Answer(order.id)]
 
@@ -308,7 +308,7 @@ class Performer:
     def _next(self, payload: str, now: float) -> list[PerformerEffect]:
         """Begin the oldest queued order for ``payload`` unless another is under way."""
         of_it = [e for e in self.entries.values() if e.order.payload == payload and e.state not in FINAL]
-        acts = [entry for entry in of_it if not KINDS[entry.order.kind].looks]
+        acts = [entry for entry in of_it if not KINDS[entry.order.what].looks]
         if any(entry.state is State.PERFORMING for entry in acts):
             return []
         due = [entry for entry in acts if now < entry.expires]
@@ -435,7 +435,7 @@ class Issuer:
         order = Order(
             id=order_id,
             number=self.number,
-            kind=kind,
+            what=kind,
             payload=payload,
             args=dict(args),
             ttl_ms=round(ttl * 1000),
@@ -525,7 +525,7 @@ def plain(order: Order) -> dict[str, Any]:
     return {
         "id": order.id,
         "number": order.number,
-        "kind": order.kind,
+        "kind": order.what,
         "payload": order.payload,
         "args": dict(order.args),
         "by": order.by,
@@ -544,7 +544,7 @@ def from_plain(entry: Mapping[str, Any]) -> Order:
         return Order(
             id=str(entry["id"]),
             number=int(entry["number"]),
-            kind=str(entry["kind"]),
+            what=str(entry["kind"]),
             payload=str(entry["payload"]),
             args={str(name): str(value) for name, value in entry["args"].items()},
             by=str(entry["by"]),

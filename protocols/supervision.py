@@ -730,7 +730,8 @@ class Supervisor:
             return
         self._step = 2
         self._killed_at = now if self._killed_at is None else self._killed_at
-        if now - self._killed_at >= self.policy.abandon_seconds and self.may_abandon():
+        # Without a pid its spawn may still be under way: there is nothing to abandon yet.
+        if self.pid and now - self._killed_at >= self.policy.abandon_seconds and self.may_abandon():
             self._effects.append(Abandon(self.token, self.pid))
             self._verdict = "abandoned"
             self._gone(f"can't be killed, abandoned as pid {self.pid}", "abandoned", now)

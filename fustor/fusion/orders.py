@@ -153,7 +153,7 @@ class Orders:
             "id": order_id,
             "number": ticket.order.number,
             "target": ticket.target,
-            "kind": ticket.order.kind,
+            "kind": ticket.order.what,
             "payload": ticket.order.payload,
             "by": ticket.order.by,
             "state": ticket.state.value,
@@ -170,7 +170,7 @@ class Orders:
             RequestError: no such order, or what it yielded is gone.
         """
         ticket = self.issuer.tickets.get(order_id)
-        if ticket is None or ticket.order.kind != "diagnose" or ticket.state is not State.DONE:
+        if ticket is None or ticket.order.what != "diagnose" or ticket.state is not State.DONE:
             raise RequestError("id", order_id[:64], "the id of a diagnosis that is done is accepted")
         path = self._diagnoses.path(order_id)
         total, data = await trio.to_thread.run_sync(read_piece, path, offset)
@@ -187,7 +187,7 @@ class Orders:
         """An agent says how far an order is."""
         self._carry_out(self.issuer.heard(agent, result, trio.current_time()))
         ticket = self.issuer.tickets.get(result.id)
-        if ticket is not None and ticket.state is State.DONE and ticket.order.kind == "diagnose":
+        if ticket is not None and ticket.state is State.DONE and ticket.order.what == "diagnose":
             self._bundles.setdefault(result.id, _Bundle(agent))
         self._poke.set()
 

@@ -118,10 +118,10 @@ class Executor:
         entry = {"entry": "performed", "state": what, "target": self.target, **plain(order), "text": text[:2000]}
         if what == "begun":
             entry["token"] = self._meant[order.id]
-        self._log.info("order", extra={"id": order.id, "kind": order.kind, "payload": order.payload, "state": what})
+        self._log.info("order", extra={"id": order.id, "kind": order.what, "payload": order.payload, "state": what})
         where = order.payload or "the whole side"
         said = f": {text}" if text else ""
-        self._shell.tell(order.payload, "order", f"{order.kind} of {where} by {order.by}: {what}{said}"[:1000])
+        self._shell.tell(order.payload, "order", f"{order.what} of {where} by {order.by}: {what}{said}"[:1000])
         await self._audit.note(entry, self._log)
 
     def _token(self, payload: str) -> str:
@@ -135,12 +135,12 @@ class Executor:
         outcome: Outcome = (False, f"not done within {seconds:g} s", {})
         with trio.move_on_after(seconds):
             try:
-                outcome = await _DO[order.kind](self, order)
+                outcome = await _DO[order.what](self, order)
             except FustorError as error:
                 outcome = (False, str(error), {})
             except Exception as error:
                 # A bug in one kind of order: whoever gave it is told, and the others are carried out.
-                self._log.exception("order failed", extra={"id": order.id, "kind": order.kind})
+                self._log.exception("order failed", extra={"id": order.id, "kind": order.what})
                 outcome = (False, f"failed by a bug: {error!r}", {})
         ok, text, data = outcome
         if not ok and text.startswith("not done"):
@@ -164,7 +164,7 @@ class Executor:
 
     def _check(self, order: Order) -> Supervisor:
         view = self._shell.view(order.payload)
-        reason = self._forbid(order.kind, order.payload)
+        reason = self._forbid(order.what, order.payload)
         if reason:
             raise RequestError("payload", order.payload, reason)
         return view
