@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from fustor.admin import agents, down, stacks, stat, status, store, tree, up
+from fustor.admin import agents, down, events, orders, payloads, stacks, stat, status, store, tree, up
 from fustor.admin.console import stderr
 from fustor.admin.exits import exit_code
 from fustor.admin.text import printable
@@ -41,6 +41,12 @@ def build() -> typer.Typer:
     app.command("tree")(tree.command)
     app.command("stat")(stat.command)
     app.command("stacks")(stacks.command)
+    app.command("payloads")(payloads.command)
+    for order in (orders.restart, orders.kill, orders.pause, orders.resume, orders.drain, orders.release, orders.log):
+        app.command(order.__name__)(order)
+    app.command("diagnose")(orders.diagnose)
+    app.command("events")(events.events)
+    app.command("audit")(events.audit)
     checks = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on the tree store itself.")
     checks.command("check")(store.check_command)
     app.add_typer(checks, name="store")
