@@ -100,9 +100,8 @@ def check_order(kind: str, payload: str, args: Mapping[str, str], role: str) -> 
     if known is None:
         raise RequestError("kind", kind[:64], f"one of {', '.join(KINDS)} is accepted")
     if role not in known.roles:
-        raise RequestError(
-            "kind", kind, f"role {' or '.join(sorted(known.roles))} is accepted, this is {role or 'none'}"
-        )
+        roles = " or ".join(sorted(known.roles))
+        raise RequestError("kind", kind, f"role {roles} is accepted, this key has role {role or 'none'}")
     if bool(payload) != known.payload:
         accepted = "the name of a payload is accepted" if known.payload else "it is for a whole side: none is accepted"
         raise RequestError("payload", payload[:100], accepted)

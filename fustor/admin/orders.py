@@ -1,4 +1,4 @@
-"""Orders to one payload anywhere: ``fustor restart``, ``kill``, ``pause``, ``resume``, ``drain``, ``release``, ``log``."""
+"""Orders to one payload, anywhere: ``fustor restart``, ``kill``, ``pause``, ``resume``, ``drain``, ``log`` …"""
 
 from __future__ import annotations
 

@@ -116,8 +116,12 @@ def test_wrong_orders_name_what_is_accepted(sides: Sides) -> None:
     assert "the name of a payload is accepted" in error(payload="")
     assert "seconds above 0" in error(ttl="nan")
     assert error("deployer") == ""
-    denied = [entry for entry in audit_of(sides, "fusion") if entry["entry"] == "denied"]
-    assert {entry["by"] for entry in denied} == {"observer", "operator"}
+
+    def denied() -> list[str]:
+        return [entry["by"] for entry in audit_of(sides, "fusion") if entry["entry"] == "denied"]
+
+    until(lambda: len(denied()) == 6, "what was denied, in the log")
+    assert set(denied()) == {"observer", "operator"}
     absent = sides.order("restart", "local", "watcher.other")
     assert absent["state"] == "failed"
     assert "watcher.data" in absent["text"]

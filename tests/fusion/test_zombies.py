@@ -27,7 +27,7 @@ def sides(tmp_path: Path) -> Iterator[Sides]:
 
 def story(sides: Sides, side: str, payload: str) -> list[dict[str, Any]]:
     """Of its death: from the hang to the exit."""
-    events = until(
+    events: list[dict[str, Any]] = until(
         lambda: (e := sides.events(side, payload)) and any(one["kind"] == "exit" for one in e) and e, "its exit"
     )
     kinds = [one["kind"] for one in events]
