@@ -567,7 +567,9 @@ class Shell:
         if not self._holds_path:
             return
         try:
-            kept = read_json(self._holds_path) or {}
+            kept = read_json(self._holds_path)
+            if kept is None:
+                return
             drained, paused = kept.get("drained", []), kept.get("paused", {})
             self._held = {"drained": list(map(str, drained)), "paused": {str(k): str(v) for k, v in paused.items()}}
         except (ValueError, TypeError, AttributeError, MachineError) as error:
