@@ -52,5 +52,5 @@ def test_followed_to_its_outcome(fusion: FakeFusion, capsys: pytest.CaptureFixtu
     ],
 )
 def test_every_other_outcome_is_an_error(outcome: dict[str, Any], error: type[Exception]) -> None:
-    with pytest.raises(error, match="restart local/watcher.data"):
+    with pytest.raises(error, match=r"restart local/watcher\.data"):
         report(outcome, as_json=False)
