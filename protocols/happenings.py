@@ -1,8 +1,8 @@
 """
 A bounded story of what happened, numbered, so that whoever follows it knows where it goes on and what was lost.
 
-Both ends use it: a control actor keeps its own happenings until Fusion has confirmed them (and after that, for whoever
-asks), Fusion keeps those of each agent. What this module does not do: send, read a clock, or keep anything on disk.
+A control actor keeps its own happenings until Fusion has confirmed them, and after that for whoever asks; Fusion keeps
+in mind how far each agent has told. What this module does not do: send, read a clock, or keep anything on disk.
 """
 
 from __future__ import annotations
@@ -38,37 +38,23 @@ class Story:
         most: happenings kept.
         bytes: their weight, kept; the oldest go first.
         last: number of the last one; 0 for none.
-        lost: happenings that went before they were asked for, or that never came.
     """
 
     most: int = 1024
     bytes: int = 16 << 20
     last: int = 0
-    lost: int = 0
     _kept: deque[Happening] = attrs.field(factory=deque)
     _weight: int = 0
 
     def tell(self, at_ns: int, payload: str, kind: str, text: str, evidence: str = "") -> Happening:
-        """The next happening of our own."""
-        one = Happening(self.last + 1, at_ns, payload, kind, cut(text, 2000), cut(evidence))
-        self.add(one)
-        return one
-
-    def add(self, happening: Happening) -> bool:
-        """Take in one that somebody else has numbered; False for one that is known."""
-        if happening.number <= self.last:
-            return False
-        self.lost += happening.number - self.last - 1
-        self.last = happening.number
-        self._kept.append(happening)
-        self._weight += weight(happening)
+        """The next happening."""
+        self.last += 1
+        one = Happening(self.last, at_ns, payload, kind, cut(text, 2000), cut(evidence))
+        self._kept.append(one)
+        self._weight += weight(one)
         while len(self._kept) > self.most or (self._weight > self.bytes and len(self._kept) > 1):
             self._weight -= weight(self._kept.popleft())
-        return True
-
-    def restart(self) -> None:
-        """The other side begins at 1 again; what is kept stays."""
-        self.last = 0
+        return one
 
     def after(self, number: int, room: int = 1 << 62) -> tuple[Happening, ...]:
         """Those with a higher number, oldest first, up to ``room`` bytes, and one in any case."""
@@ -86,6 +72,28 @@ class Story:
     def all(self) -> tuple[Happening, ...]:
         """All that is kept, oldest first."""
         return tuple(self._kept)
+
+
+@attrs.define(eq=False)
+class Told:
+    """
+    What of somebody else's story has come.
+
+    Attributes:
+        last: number of the last one.
+        lost: how many never came: they went there before they could be sent.
+    """
+
+    last: int = 0
+    lost: int = 0
+
+    def take(self, number: int) -> bool:
+        """One has come; False for one that is known."""
+        if number <= self.last:
+            return False
+        self.lost += number - self.last - 1
+        self.last = number
+        return True
 
 
 @attrs.define(eq=False)

@@ -120,6 +120,7 @@ class OrderPolicy:
 
     Attributes:
         kept: finished orders that are remembered, at each end.
+        kept_data: of these, the last ones whose data (stacks, log lines) is remembered too.
         open: orders that are not finished, at each end.
         per_second: orders that one person may give in the long run.
         burst: and at once.
@@ -130,6 +131,7 @@ class OrderPolicy:
     """
 
     kept: int = attrs.field(default=256, validator=lambda i, a, v: _between(a, v, 1, 10_000))
+    kept_data: int = attrs.field(default=32, validator=lambda i, a, v: _between(a, v, 1, 10_000))
     open: int = attrs.field(default=64, validator=lambda i, a, v: _between(a, v, 1, 10_000))
     per_second: float = attrs.field(default=5.0, validator=positive)
     burst: int = attrs.field(default=20, validator=lambda i, a, v: _between(a, v, 1, 10_000))
@@ -142,6 +144,10 @@ class OrderPolicy:
 def _between(attribute: attrs.Attribute[Any], value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ValueError(f"a number from {low} to {high} is accepted")
+
+
+class TooManyError(RequestError):
+    """A person gives orders faster than the policy allows."""
 
 
 class State(enum.Enum):
@@ -320,9 +326,7 @@ class Performer:
 
     def _remember(self, entry: Entry) -> None:
         self.entries[entry.order.id] = entry
-        final = [key for key, kept in self.entries.items() if kept.state in FINAL]
-        for key in final[: max(0, len(final) - self.policy.kept)]:
-            del self.entries[key]
+        _forget(self.entries, self.policy)
 
 
 # -- Fusion ---------------------------------------------------------------------------------------------------------
@@ -412,10 +416,16 @@ class Issuer:
         A person gives an order; the same id again changes nothing.
 
         Raises:
-            RequestError: it is none, not for this role, or too many.
+            TooManyError: of this person; nothing else was looked at.
+            RequestError: it is none, not for this role, too many are open, or its id is another order's.
         """
-        if order_id in self.tickets:
+        known = self.tickets.get(order_id)
+        if known is not None:
+            order = known.order
+            if (known.target, order.what, order.payload, order.args) != (target, kind, payload, dict(args)):
+                raise RequestError("id", order_id, "another order has this id: a new one is accepted")
             return []
+        self._spend(by, now)
         if _ID.fullmatch(order_id) is None:
             raise RequestError("id", order_id[:64], "8 to 64 letters, digits, '-' and '_' are accepted")
         try:
@@ -425,7 +435,6 @@ class Issuer:
             raise
         if not 0 < ttl <= 86_400:
             raise RequestError("ttl", ttl, "seconds above 0 and up to 86400 are accepted")
-        self._spend(by, now)
         if sum(ticket.state not in FINAL for ticket in self.tickets.values()) >= self.policy.open:
             self.counters["limited"] += 1
             raise RequestError("id", order_id, f"{self.policy.open} orders are open already; try again later")
@@ -505,18 +514,28 @@ class Issuer:
     def _spend(self, by: str, now: float) -> None:
         """One order from the budget of ``by``."""
         policy = self.policy
+        if len(self._budgets) > policy.kept:  # those who have been quiet for long have all of it anyway
+            full = policy.burst / policy.per_second
+            self._budgets = {one: (left, at) for one, (left, at) in self._budgets.items() if now - at < full}
         left, at = self._budgets.get(by, (float(policy.burst), now))
         left = min(float(policy.burst), left + (now - at) * policy.per_second)
         if left < 1:
             self.counters["limited"] += 1
-            raise RequestError("by", by, f"at most {policy.burst} orders at once, {policy.per_second:g} a second")
+            raise TooManyError("by", by, f"at most {policy.burst} orders at once, {policy.per_second:g} a second")
         self._budgets[by] = (left - 1, now)
 
     def _keep(self, ticket: Ticket) -> None:
         self.tickets[ticket.order.id] = ticket
-        final = [key for key, kept in self.tickets.items() if kept.state in FINAL]
-        for key in final[: max(0, len(final) - self.policy.kept)]:
-            del self.tickets[key]
+        _forget(self.tickets, self.policy)
+
+
+def _forget(book: dict[str, Entry] | dict[str, Ticket], policy: OrderPolicy) -> None:
+    """What is finished is bounded: first the data of the oldest, then they themselves."""
+    final = [key for key, kept in book.items() if kept.state in FINAL]
+    for key in final[: max(0, len(final) - policy.kept_data)]:
+        book[key].data = {}
+    for key in final[: max(0, len(final) - policy.kept)]:
+        del book[key]
 
 
 def plain(order: Order) -> dict[str, Any]:

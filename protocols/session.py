@@ -37,7 +37,7 @@ from typing import TypeAlias
 
 import attrs
 
-from protocols.happenings import Story
+from protocols.happenings import Told
 from protocols.messages import (
     Endpoints,
     Goodbye,
@@ -55,8 +55,6 @@ from protocols.restart import Backoff, BackoffPolicy, positive
 MISSED_INTERVALS = 3
 #: Heartbeats of which is known when they were sent: an order that names an older one is too old.
 REMEMBERED_HEARTBEATS = 256
-#: Of the story of one agent, at Fusion: happenings and bytes.
-STORY_HAPPENINGS, STORY_BYTES = 256, 2 << 20
 #: Bounds of the interval between heartbeats, in milliseconds; dictated and believed.
 SHORTEST_HEARTBEAT_MS, LONGEST_HEARTBEAT_MS = 50, 600_000
 
@@ -356,6 +354,7 @@ class Signal(enum.Enum):
     HEARTBEAT = "heartbeat"
     GOODBYE = "goodbye"
     SILENCE = "silence"
+    REVOKED = "revoked"
 
 
 #: A heartbeat on a link that is not online is answered with "log in again" and changes nothing.
@@ -364,14 +363,17 @@ LINKS: dict[tuple[LinkState, Signal], LinkState] = {
     (LinkState.ONLINE, Signal.HEARTBEAT): LinkState.ONLINE,
     (LinkState.ONLINE, Signal.GOODBYE): LinkState.CLOSED,
     (LinkState.ONLINE, Signal.SILENCE): LinkState.LOST,
+    (LinkState.ONLINE, Signal.REVOKED): LinkState.CLOSED,
     (LinkState.LOST, Signal.LOGIN): LinkState.ONLINE,
     (LinkState.LOST, Signal.HEARTBEAT): LinkState.LOST,
     (LinkState.LOST, Signal.GOODBYE): LinkState.CLOSED,
     (LinkState.LOST, Signal.SILENCE): LinkState.LOST,
+    (LinkState.LOST, Signal.REVOKED): LinkState.CLOSED,
     (LinkState.CLOSED, Signal.LOGIN): LinkState.ONLINE,
     (LinkState.CLOSED, Signal.HEARTBEAT): LinkState.CLOSED,
     (LinkState.CLOSED, Signal.GOODBYE): LinkState.CLOSED,
     (LinkState.CLOSED, Signal.SILENCE): LinkState.CLOSED,
+    (LinkState.CLOSED, Signal.REVOKED): LinkState.CLOSED,
 }
 
 
@@ -392,9 +394,9 @@ class AgentLink:
         payloads: as in its last heartbeat.
         logins, heartbeats: accepted.
         superseded: logins and heartbeats of earlier sessions.
-        farewell: reason of the last goodbye.
+        farewell: reason of the last goodbye, or why it was shut out.
         seq: of its last heartbeat.
-        story: what it told; numbered anew in each of its sessions.
+        told: what it told; numbered anew in each of its sessions.
     """
 
     agent: str
@@ -414,7 +416,7 @@ class AgentLink:
     superseded: int = 0
     farewell: str = ""
     seq: int = 0
-    story: Story = attrs.field(factory=lambda: Story(STORY_HAPPENINGS, STORY_BYTES))
+    told: Told = attrs.field(factory=Told)
 
     def happens(self, signal: Signal, now: float) -> None:
         """Take a transition of the table."""
@@ -477,7 +479,7 @@ class FusionSession:
             reason = f"epoch {link.epoch} of this agent is in session" + (" in another process" if twin else "")
             return LoginReply(outcome="superseded", nonce=message.nonce, epoch=link.epoch, reason=reason)
         if (link.epoch, link.instance) != (message.epoch, message.instance):
-            link.story.restart()
+            link.told = Told(lost=link.told.lost)
         link.seq = 0
         link.peer, link.epoch, link.instance = peer, message.epoch, message.instance
         link.software, link.sources = message.software, message.sources
@@ -514,7 +516,7 @@ class FusionSession:
             epoch=link.epoch,
             heartbeat_ms=self._heard(link, now),
             endpoints=tuple(self.endpoints(message.agent)),
-            happenings=link.story.last,
+            happenings=link.told.last,
         )
 
     def current(self, peer: bytes, user: tuple[str, str], agent: str, epoch: int) -> AgentLink | None:
@@ -528,7 +530,7 @@ class FusionSession:
     def happenings(self, peer: bytes, user: tuple[str, str], message: Happenings) -> list[Happening]:
         """News of an agent: those that were not known."""
         link = self.current(peer, user, message.agent, message.epoch)
-        return [] if link is None else [one for one in message.happenings if link.story.add(one)]
+        return [] if link is None else [one for one in message.happenings if link.told.take(one.number)]
 
     def reachable(self) -> dict[str, tuple[int, int]]:
         """Agents that are online and were heard: (session epoch, seq of the last heartbeat)."""
@@ -547,6 +549,15 @@ class FusionSession:
         if link is not None and link.peer == peer and link.epoch == message.epoch:
             link.farewell = message.reason
             link.happens(Signal.GOODBYE, now)
+
+    def revoke(self, agent: str, now: float) -> bool:
+        """The key of its session has been withdrawn; False when it has none. Another key may log in again."""
+        link = self.links.get(agent)
+        if link is None or link.state is LinkState.CLOSED:
+            return False
+        link.farewell, link.peer = "its key was revoked", b""
+        link.happens(Signal.REVOKED, now)
+        return True
 
     def tick(self, now: float) -> list[AgentLink]:
         """Time has passed: the links that were lost by it."""

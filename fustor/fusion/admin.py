@@ -137,6 +137,8 @@ class Administration:
                 **self.shell.counters,
                 "refused": self.session.refused,
                 "zap_refused": self.zap.refused,
+                "fenced": self.zap.fenced,
+                **{f"orders_{name}": count for name, count in self.orders.issuer.counters.items()},
             },
             "failures": dict(self.shell.failures),
             "payloads": [_plain(status) for status in self.shell.statuses()],

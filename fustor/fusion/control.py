@@ -28,7 +28,7 @@ from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_secret
 from fustor.runtime.mesh import MeshSocket, PeerGone
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ServerCurve, open_socket
-from fustor.runtime.zap import ZapCounts, serve_zap, user_of
+from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
 from protocols.codec import CONTROL_LIMITS, decode, encode
 from protocols.errors import ProtocolError, RequestError
 from protocols.messages import (
@@ -49,6 +49,8 @@ from protocols.orders import FUSION, ROLES
 from protocols.session import FusionSession
 
 _AGENTS = frozenset({"agent"})
+#: How often it is looked whether a key was withdrawn that is not heard of meanwhile.
+KEYS_SECONDS = 0.25
 #: Answers that need the disk, at a time.
 SLOW_ANSWERS = 4
 
@@ -71,6 +73,9 @@ class FusionControl:
         self._authorized = AuthorizedKeys(os.path.join(keys, "authorized"))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.zap = ZapCounts()
+        self._fence = Fence(self._authorized, self.zap)
+        #: Agent in session → its key, and the connection that it logged in by.
+        self._keys: dict[str, tuple[str, Connection]] = {}
         self.counters = dict.fromkeys(("logins", "heartbeats", "requests", "bad_messages", "unsent"), 0)
         self.session = FusionSession(self._endpoints, config.fusion.heartbeat_seconds)
         state = config.fusion.state
@@ -118,6 +123,7 @@ class FusionControl:
             "agents": self._serve_agents,
             "admin": self._serve_admin,
             "orders": self.orders.run,
+            "keys": self._watch_keys,
         }
         try:
             await serve(self._keeper, self.shell, services, log=self._log)
@@ -151,6 +157,28 @@ class FusionControl:
     async def _serve_zap(self) -> None:
         await serve_zap(self._context, self._authorized, _AGENTS | ROLES, counts=self.zap)
 
+    async def _watch_keys(self) -> None:
+        """End the sessions of keys that are withdrawn, also of agents that say nothing."""
+        before: object = None
+        while True:
+            now = self._authorized.signature()
+            if now != before:
+                before = now
+                for agent, (key, _) in list(self._keys.items()):
+                    if not self._fence.holds("agent", agent, key):
+                        await self._revoked(agent)
+            await trio.sleep(KEYS_SECONDS)
+
+    async def _revoked(self, agent: str) -> None:
+        """The key of an agent in session was withdrawn."""
+        _, connection = self._keys.pop(agent)
+        connection.end()
+        if self.session.revoke(agent, trio.current_time()):
+            text = "its key was revoked: its session is over"
+            self._log.warning("session ended", extra={"agent": agent, "reason": text})
+            self.shell.tell("", "side", f"agent {agent}: {text}")
+            await self.audit.note({"entry": "revoked", "target": agent, "text": text}, self._log)
+
     # -- agents -----------------------------------------------------------------------------------------------------
 
     async def _serve_agents(self) -> None:
@@ -160,7 +188,7 @@ class FusionControl:
                 due = self.session.wake_at
                 with trio.move_on_at(math.inf if due is None else due):
                     frames = await socket.receive_frames()
-                    self._hear_agent(socket, frames)
+                    await self._hear_agent(socket, frames)
                 for link in self.session.tick(trio.current_time()):
                     self._log.warning("agent lost", extra={"agent": link.agent, "epoch": link.epoch})
                     self.shell.tell("", "side", f"agent {link.agent} lost, epoch {link.epoch}")
@@ -169,14 +197,21 @@ class FusionControl:
             socket.close()
 
     def _send_agent(self, agent: str, message: Order | Fetch) -> bool:
-        if self._agents_socket is None:
+        if self._agents_socket is None or agent not in self._keys:
             return False
+        if not self._fence.holds("agent", agent, self._keys[agent][0]):
+            return False  # a withdrawn key is told nothing; whoever watches the keys ends its session
         return self._reply(self._agents_socket, self.session.links[agent].peer, encode(message))
 
-    def _hear_agent(self, socket: MeshSocket, frames: list[zmq.Frame]) -> None:
+    async def _hear_agent(self, socket: MeshSocket, frames: list[zmq.Frame]) -> None:
         try:
-            user = user_of(frames[-1])
+            user = self._fence.user_of(frames[-1])
             message: Any = decode(frames[-1].bytes, Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk)
+        except KeyWithdrawn:
+            _, agent, key = credentials_of(frames[-1])
+            if agent in self._keys and self._keys[agent][0] == key:
+                await self._revoked(agent)
+            return
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message of an agent", extra={"error": str(error)})
@@ -190,6 +225,7 @@ class FusionControl:
             if reply.reason:
                 extra["reason"] = reply.reason
             if reply.outcome == "accepted":
+                self._keys[message.agent] = credentials_of(frames[-1])[2], Connection.of(frames[-1])
                 self.shell.tell("", "side", f"agent {message.agent} logged in, epoch {message.epoch}")
             self._log.info("login", extra=extra)
         elif isinstance(message, Heartbeat):
@@ -223,7 +259,7 @@ class FusionControl:
         while True:
             frames = await socket.receive_frames()
             try:
-                role, name = user_of(frames[-1])
+                role, name = self._fence.user_of(frames[-1])
                 request = decode(frames[-1].bytes, AdminRequest)
             except ProtocolError as error:
                 self.counters["bad_messages"] += 1

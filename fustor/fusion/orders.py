@@ -36,6 +36,7 @@ from protocols.orders import (
     OrderPolicy,
     Performer,
     State,
+    TooManyError,
     from_plain,
     plain,
 )
@@ -87,7 +88,7 @@ class Orders:
         self._send = send
         self._log = log
         self._poke = trio.Event()
-        #: For the audit log; bounded by the budget of whoever gives orders, and by the steps that one can take.
+        #: For the audit log; bounded by the budgets of whoever gives orders, and by the steps that one can take.
         self._notes: deque[dict[str, Any]] = deque()
         self._bundles: dict[str, _Bundle] = {}
         self._diagnoses = Diagnoses(os.path.join(state, "diagnoses"), shell, audit, describe)
@@ -128,6 +129,9 @@ class Orders:
             raise RequestError("target", target[:64], f"one of {known} is accepted")
         try:
             effects = self.issuer.give(target, kind, payload, args, now=trio.current_time(), **who)
+        except TooManyError:
+            # Counted, and not written down: else whoever floods would fill the log.
+            raise
         except RequestError as error:
             refusal = {"id": who["order_id"][:64], "kind": kind[:64], "payload": payload[:100], "target": target}
             who_is = {"by": who["by"], "role": who["role"]}
@@ -192,9 +196,11 @@ class Orders:
         self._poke.set()
 
     def chunk(self, agent: str, chunk: Chunk) -> None:
-        """A piece has come; one that was not asked for is dropped."""
+        """A piece has come; one that was not asked for, or is empty before the end, is dropped."""
         bundle = self._bundles.get(chunk.id)
         if bundle is None or bundle.agent != agent or chunk.offset != len(bundle.data):
+            return
+        if not chunk.data and chunk.total > chunk.offset:
             return
         bundle.total = chunk.total
         bundle.data += chunk.data

@@ -101,6 +101,7 @@ class _Payload:
         software: what it said that it is.
         vitals: of the process, once its pid is known.
         sample: the last one, and ``cpu_permille`` of one processor since the one before.
+        sampled_at: when the last one was taken.
     """
 
     supervisor: Supervisor
@@ -111,6 +112,7 @@ class _Payload:
     software: str = ""
     vitals: Vitals | None = None
     sample: Sample | None = None
+    sampled_at: float = 0.0
     cpu_permille: int = 0
 
     def let_go(self) -> None:
@@ -545,9 +547,10 @@ class Shell:
         except ProcessGone:
             payload.let_go()  # its exit is on the way
             return
-        payload.sample = sample
-        if before is not None:
-            payload.cpu_permille = max(0, round((sample.cpu_ms - before.cpu_ms) / VITALS_SECONDS))
+        now = trio.current_time()
+        passed, payload.sample, payload.sampled_at = now - payload.sampled_at, sample, now
+        if before is not None and passed > 0:
+            payload.cpu_permille = max(0, round((sample.cpu_ms - before.cpu_ms) / passed))
         self._feed(payload, Seen(supervisor.token, sample.code, sample.cpu_ms))
 
     # -- holds ------------------------------------------------------------------------------------------------------

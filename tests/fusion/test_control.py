@@ -77,6 +77,25 @@ def test_an_unknown_key_is_refused_and_let_in_once_it_is_known(tmp_path: Path) -
         sides.close()
 
 
+def test_a_revoked_key_ends_its_session_at_once(together: Sides) -> None:
+    allowed = together.fusion.state / "keys" / "authorized" / "agent-local.pub"
+    kept = allowed.read_bytes()
+    allowed.unlink()
+    link = until(lambda: (x := together.link())["link"] == "closed" and x, "the end of the session")
+    assert link["farewell"] == "its key was revoked"
+    # It is not only ignored: its connection is closed, and another one is refused.
+    until(lambda: together.status()["counters"]["zap_refused"] > 0, "a refused connection")
+    refused = together.ask(
+        "order", id="order-to-nobody", target="local", kind="restart", payload="watcher.data", ttl="0.5"
+    )
+    assert refused.ok, refused.error
+    assert together.outcome("order-to-nobody")["state"] == "expired"
+    log = (together.fusion.state / "audit" / "audit.jsonl").read_text()
+    assert '"entry":"revoked","target":"local"' in log
+    allowed.write_bytes(kept)
+    until(together.all_running, "the session again")
+
+
 def test_operations_need_the_role_for_them(sides: Sides) -> None:
     assert sides.ask("ping", "observer").data == {"pong": True}
     unknown = sides.ask("fix-everything")
