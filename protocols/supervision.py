@@ -11,12 +11,14 @@ The life of one payload as its control actor sees it: states × events in one ta
 
     alive ──pause──► paused ──resume──► configuring          (SIGSTOP, SIGCONT)
     any wanted ──drain──► draining ──exited──► drained ──resume──► spawning
+    any ──exited, where policy says so──► awaiting ──resume, restart, want with another revision──► spawning
     killing ──(can't be killed)──► abandoned: as after an exit, and the process is left to itself
 
 Rules:
 
 - Never two spawns without an exit (or a failed spawn) between.
-- While a payload is wanted it is always eventually spawned again; it never gives up.
+- While a payload is wanted it is always eventually spawned again; it never gives up. What follows on an exit that
+  nobody meant is a policy of each payload: back off (the default), start it again at once, or await orders.
 - A payload is *ready* when it says so, not when its process exists.
 - Three ways to be unwell: no beat (*silent*), work outstanding and no counter moving (*stalled*), and a refused
   configuration. The first two are killed, in steps that leave evidence: SIGUSR1, SIGABRT, SIGKILL; the third waits for
@@ -24,7 +26,8 @@ Rules:
 - Waiting for storage is a state of its own, and never stalled. Time in which a process could not run does not count
   against it: asleep in the kernel without interruption (D, for up to ``waiting_seconds``), or runnable without being
   given a processor.
-- Paused and drained are ordered by people and end by people's orders only.
+- Paused and drained are ordered by people and end by people's orders only; awaiting ends by them, or by another
+  configuration.
 
 What this module does not do: spawn, kill, send, or read a clock. ``now`` is in seconds of any monotonic clock.
 """
@@ -50,10 +53,21 @@ def _a_few(instance: object, attribute: attrs.Attribute[Any], value: int) -> Non
         raise ConfigError(attribute.name, value, "a number from 0 to 64 is accepted")
 
 
+#: What may follow on an exit that nobody meant.
+BACK_OFF, AT_ONCE, AWAIT = "back-off", "restart", "await"
+AFTER_EXIT = (BACK_OFF, AT_ONCE, AWAIT)
+
+
+def _after_exit(instance: object, attribute: attrs.Attribute[Any], value: dict[str, str]) -> None:
+    for name, what in value.items():
+        if what not in AFTER_EXIT:
+            raise ConfigError(f"{attribute.name}.{name}", what, f"one of {', '.join(AFTER_EXIT)} is accepted")
+
+
 @attrs.frozen
 class Policy:
     """
-    How payloads are supervised; all in seconds.
+    How payloads are supervised; times in seconds.
 
     Attributes:
         backoff: delays between starts.
@@ -67,6 +81,8 @@ class Policy:
         kill_seconds: until SIGKILL is sent again to a process that is still there.
         abandon_seconds: from the first SIGKILL until a process that is still there is abandoned and replaced.
         abandoned_most: abandoned processes of one side at a time; above it no more are abandoned.
+        after_exit: payload, or its kind, or ``*`` → what follows on an exit that nobody meant: ``back-off`` (a delay
+            that grows), ``restart`` (the first delay, however often) or ``await`` (orders).
     """
 
     backoff: BackoffPolicy = attrs.field(factory=BackoffPolicy)
@@ -80,6 +96,12 @@ class Policy:
     kill_seconds: float = attrs.field(default=5.0, validator=positive)
     abandon_seconds: float = attrs.field(default=15.0, validator=positive)
     abandoned_most: int = attrs.field(default=4, validator=_a_few)
+    after_exit: dict[str, str] = attrs.field(factory=dict, validator=_after_exit)
+
+    def after(self, payload: str) -> str:
+        """What follows on an exit of ``payload`` that nobody meant; the most exact entry counts."""
+        names = (payload, payload.partition(".")[0], "*")
+        return next((self.after_exit[name] for name in names if name in self.after_exit), BACK_OFF)
 
 
 class State(enum.Enum):
@@ -97,6 +119,7 @@ class State(enum.Enum):
     BACKING_OFF = "backing-off"
     PAUSED = "paused"
     DRAINED = "drained"
+    AWAITING = "awaiting"
 
 
 #: Why a process ended: by itself (``exit``), by a ``signal`` that nobody here sent, by the kernel for want of memory
@@ -105,7 +128,7 @@ class State(enum.Enum):
 CAUSES = frozenset({"exit", "signal", "oom", "hang", "protocol", "operator", "spawn", "abandoned"})
 
 #: A process exists, or may.
-ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF, State.DRAINED}
+ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF, State.DRAINED, State.AWAITING}
 #: The process has said Hello and is meant to live.
 CONNECTED = frozenset({State.CONFIGURING, State.RUNNING, State.WAITING, State.REFUSED})
 
@@ -145,7 +168,7 @@ class Drain:
 
 @attrs.frozen
 class Resume:
-    """The end of Pause or Drain; also of a pause between two starts, whose failures are forgotten."""
+    """The end of Pause or Drain, and of waiting between two starts or for orders; failures are forgotten."""
 
 
 @attrs.frozen
@@ -228,6 +251,14 @@ class Exited:
 
 
 @attrs.frozen
+class Missed:
+    """It ended, ``cause`` and ``kind`` as in Exited, while no control actor was there: told before Want."""
+
+    cause: str
+    kind: str
+
+
+@attrs.frozen
 class Tick:
     """Time has passed."""
 
@@ -247,6 +278,7 @@ Event: TypeAlias = (
     | Greeted
     | Beaten
     | Exited
+    | Missed
     | Tick
 )
 
@@ -369,6 +401,8 @@ class Supervisor:
     _seen_at: float | None = None
     _seen_cpu: int = 0
     _asleep: float = 0.0
+    #: It ended while no control actor was there to see it.
+    _missed: bool = False
     _effects: list[Effect] = attrs.Factory(list)
     _wake: float | None = None
 
@@ -412,13 +446,15 @@ class Supervisor:
             "stopped means not wanted": (self.state is not State.STOPPED) or self.wanted == 0,
             "backing off means wanted, with a time": self.state is not State.BACKING_OFF
             or (self.wanted != 0 and self._due is not None),
+            "awaiting means wanted, and not held": self.state is not State.AWAITING
+            or (self.wanted != 0 and not self.held),
             "drained means wanted, and held": self.state is not State.DRAINED or (self.wanted != 0 and self.held),
             "wanted by nobody means on the way out": self.wanted != 0
             or self.state in (State.STOPPED, State.DRAINING, State.KILLING),
             "well only while running or waiting": (self._well_since is not None)
             == (self.state in (State.RUNNING, State.WAITING)),
             "whoever must not stay has a time": (self._next_wake() is not None)
-            or self.state in (State.STOPPED, State.SPAWNING, State.PAUSED, State.DRAINED),
+            or self.state in (State.STOPPED, State.SPAWNING, State.PAUSED, State.DRAINED, State.AWAITING),
         }
         broken = [claim for claim, holds in claims.items() if not holds]
         if broken:
@@ -461,7 +497,8 @@ class Supervisor:
     def _gone(self, how: str, kind: str, now: float) -> None:
         """There is no process any more."""
         ran = 0.0 if self._well_since is None else now - self._well_since
-        planned, self._planned = self._planned, False
+        planned = self._planned or self._verdict == "operator"
+        self._planned = False
         self.last_exit = how
         self.cause, self._verdict = self._verdict or kind, ""
         self.token, self.pid, self.running = "", 0, 0
@@ -473,7 +510,11 @@ class Supervisor:
             self._enter(State.DRAINED)
         elif planned:
             self._spawn(now)
+        elif self.policy.after(self.name) == AWAIT:
+            self._enter(State.AWAITING)
         else:
+            if self.policy.after(self.name) == AT_ONCE:
+                self._backoff.reset()
             delay = self._backoff.failed(ran)
             self._enter(State.BACKING_OFF, now + delay)
 
@@ -502,11 +543,18 @@ class Supervisor:
 
     def _want_start(self, event: Want, now: float) -> None:
         self.wanted = event.revision
+        missed, self._missed = self._missed, False
         if self.held:
             self._enter(State.DRAINED)
-            return
-        self._backoff.reset()
-        self._spawn(now)
+        elif missed and self.policy.after(self.name) == AWAIT:
+            self._enter(State.AWAITING)
+        else:
+            self._backoff.reset()
+            self._spawn(now)
+
+    def _missed_exit(self, event: Missed, now: float) -> None:
+        self.last_exit, self.cause = event.cause, event.kind
+        self._missed = True
 
     def _want_later(self, event: Want, now: float) -> None:
         self.wanted = event.revision
@@ -752,6 +800,13 @@ TRANSITIONS: dict[tuple[State, type], _Transition] = {
     (state, event): _S._nothing for state in State for event in typing.get_args(Event)
 }
 TRANSITIONS |= {
+    (State.STOPPED, Missed): _S._missed_exit,
+    (State.AWAITING, Want): _S._want_now,
+    (State.AWAITING, Unwant): _S._unwant_now,
+    (State.AWAITING, Restart): _S._restart_now,
+    (State.AWAITING, Resume): _S._unhold_now,
+    (State.AWAITING, Drain): _S._hold_now,
+    (State.AWAITING, Found): _S._found,
     (State.DRAINED, Want): _S._want_later,
     (State.DRAINED, Unwant): _S._unwant_now,
     (State.DRAINED, Resume): _S._unhold_now,

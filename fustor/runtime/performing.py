@@ -220,7 +220,7 @@ class Executor:
 
     async def _release(self, order: Order) -> Outcome:
         view = self._check(order)
-        if view.state is not State.BACKING_OFF:
+        if view.state not in (State.BACKING_OFF, State.AWAITING):
             return True, f"nothing held it: it is {view.state.value}", {}
         return await self._resume(order)
 

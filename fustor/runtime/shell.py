@@ -53,6 +53,7 @@ from protocols.supervision import (
     Found,
     Greeted,
     Kill,
+    Missed,
     Pause,
     Policy,
     Restart,
@@ -356,7 +357,7 @@ class Shell:
                 paused = self._held["paused"].get(entry.name) == entry.token
                 self._feed(payload, Found(entry.token, entry.pid, spec.revision if spec else 0, paused))
             else:
-                payload.supervisor.last_exit, payload.supervisor.cause = _how(entry.exit), _kind(entry.exit)
+                self._feed(payload, Missed(_how(entry.exit), _kind(entry.exit)))
                 if spec is None:
                     self._retire(payload)
         self._adopted = True
@@ -706,7 +707,17 @@ class Shell:
 
 
 #: States whose beginning is part of the story.
-_TOLD = frozenset({State.RUNNING, State.REFUSED, State.PAUSED, State.DRAINED, State.BACKING_OFF, State.STOPPED})
+_TOLD = frozenset(
+    {
+        State.RUNNING,
+        State.REFUSED,
+        State.PAUSED,
+        State.DRAINED,
+        State.AWAITING,
+        State.BACKING_OFF,
+        State.STOPPED,
+    }
+)
 
 
 def _kind(gone: Exit) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocols.errors import ConfigError
 from protocols.restart import BackoffPolicy
 from protocols.supervision import (
+    AFTER_EXIT,
     ALIVE,
     CAUSES,
     TRANSITIONS,
@@ -30,6 +31,7 @@ from protocols.supervision import (
     Greeted,
     InvariantError,
     Kill,
+    Missed,
     Pause,
     Policy,
     Restart,
@@ -346,6 +348,65 @@ def test_a_release_ends_the_pause_between_two_starts() -> None:
     assert feed(supervisor, Resume(), now=1.0) == [Spawn("t2")]
 
 
+def awaiting() -> Supervisor:
+    supervisor = make(Policy(after_exit={"scanner": "await", "*": "restart"}))
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0), Beaten("t1", 5, "running"))
+    assert feed(supervisor, Exited("t1", "signal 11", "signal"), Tick(), now=1e6) == []
+    assert supervisor.state is State.AWAITING
+    return supervisor
+
+
+@pytest.mark.parametrize("order", [Resume(), Restart("x", ordered=True), Want(6)])
+def test_a_policy_may_say_that_orders_are_awaited(order: Event) -> None:
+    supervisor = awaiting()
+    assert feed(supervisor, Want(5), now=1e6) == []
+    assert feed(supervisor, order, now=1e6) == [Spawn("t2")]
+
+
+def test_an_awaiting_payload_may_be_drained_and_unwanted() -> None:
+    supervisor = awaiting()
+    assert feed(supervisor, Drain()) == []
+    assert supervisor.state is State.DRAINED
+    assert feed(supervisor, Unwant()) == []
+    assert state_of(supervisor) is State.STOPPED
+
+
+def test_orders_are_awaited_across_control_actors_too() -> None:
+    supervisor = make(Policy(after_exit={"scanner.data.0": "await"}))
+    assert feed(supervisor, Missed("signal 11", "signal"), Want(5)) == []
+    assert (supervisor.state, supervisor.cause) == (State.AWAITING, "signal")
+    supervisor = make()
+    assert feed(supervisor, Missed("signal 11", "signal"), Want(5)) == [Spawn("t1")]
+
+
+def test_what_an_order_ended_is_started_whatever_the_policy() -> None:
+    supervisor = make(Policy(after_exit={"*": "await"}))
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0), Beaten("t1", 5, "running"))
+    feed(supervisor, Strike(signal.SIGTERM))
+    assert feed(supervisor, Exited("t1", "exit 0")) == [Spawn("t2")]
+
+
+def test_a_policy_may_say_that_the_delay_does_not_grow() -> None:
+    supervisor = make(Policy(backoff=BackoffPolicy(jitter=0.0), after_exit={"scanner": "restart"}))
+    feed(supervisor, Want(5))
+    for life in range(5):
+        token = supervisor.token
+        feed(supervisor, Spawned(token, 1), now=float(life))
+        assert supervisor.handle(Exited(token, "exit 1"), float(life)) == [WakeAt(life + 0.2)]
+        feed(supervisor, Tick(), now=life + 0.2)
+
+
+def test_the_most_exact_policy_counts() -> None:
+    policy = Policy(after_exit={"scanner.data.0": "await", "scanner": "restart"})
+    assert [policy.after(name) for name in ("scanner.data.0", "scanner.data.1", "view.main")] == [
+        "await",
+        "restart",
+        "back-off",
+    ]
+    with pytest.raises(ConfigError, match=r"after_exit\.view"):
+        Policy(after_exit={"view": "explode"})
+
+
 def test_an_ordered_kill_takes_evidence_first_and_costs_no_delay() -> None:
     supervisor = running()
     assert supervisor.handle(Strike(signal.SIGKILL), 0.0)[:2] == [
@@ -444,6 +505,10 @@ class Lives(RuleBasedStateMachine):
         self.held = False
         self.stopped = False
         self.abandoned: set[str] = set()
+
+    @initialize(after=st.sampled_from(AFTER_EXIT))
+    def choose(self, after: str) -> None:
+        self.supervisor.policy = self.policy = Policy(after_exit={"p": after})
 
     def feed(self, event: Event) -> None:
         before = self.supervisor.state
@@ -596,6 +661,8 @@ class Lives(RuleBasedStateMachine):
             elif self.process:
                 self.feed(Greeted(self.process, 0))
                 self.feed(Beaten(self.process, 9, "running"))
+            elif self.supervisor.state is State.AWAITING:
+                self.feed(Resume())
             else:
                 assert self.wake is not None, "nobody will wake it"
                 self.now = max(self.now, self.wake)
