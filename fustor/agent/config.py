@@ -17,6 +17,7 @@ import attrs
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
 from fustor.runtime.config import read_toml, shorten, structure
+from fustor.runtime.deny import DataDeny
 from fustor.runtime.source import NAME, SourceConfig
 from protocols.errors import ConfigError
 from protocols.orders import FUSION, KINDS, OrderPolicy
@@ -90,16 +91,21 @@ def _kinds(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value:
             raise ConfigError(f"{attribute.name}[{index}]", shorten(kind), f"one of {', '.join(KINDS)} is accepted")
 
 
-@attrs.frozen
-class DenySection:
+@attrs.frozen(kw_only=True)
+class DenySection(DataDeny):
     """
-    ``[deny]``: what nobody may order of this host, whatever Fusion says.
+    ``[deny]``: what nobody may order of this host, and what of its files is never shown, whatever Fusion says.
 
     Attributes:
         orders: kinds of orders.
     """
 
     orders: tuple[str, ...] = attrs.field(default=(), validator=_kinds)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the payloads are told of it."""
+        return {field.name: getattr(self, field.name) for field in attrs.fields(DataDeny)}
 
 
 @attrs.frozen
