@@ -88,9 +88,12 @@ def test_an_agents_story_survives_the_absence_of_fusion(sides: Sides) -> None:
 
 def test_vitals_are_seen_at_fusion(sides: Sides) -> None:
     for side, name in (("local", "watcher.data"), ("fusion", "query.0")):
-        status = until(lambda: (s := sides.payload(side, name)).get("vitals") and s, "vitals")  # noqa: B023
+        # The first look may have been at a process that had just begun.
+        status = until(
+            lambda: (s := sides.payload(side, name)).get("vitals", {}).get("fds", 0) > 3 and s,  # noqa: B023
+            "vitals of a process that works",
+        )
         assert status["vitals"]["rss_bytes"] > 1 << 20
-        assert status["vitals"]["fds"] > 3
         assert status["software"]
         assert status["revision"] > 0
         assert "loop_lag_us" in status["gauges"]
