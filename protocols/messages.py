@@ -3,8 +3,8 @@ Messages of the control plane.
 
 Which travels where::
 
-    agent control  → fusion control    Login, Heartbeat, Goodbye
-    fusion control → agent control     LoginReply, HeartbeatReply
+    agent control  → fusion control    Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk
+    fusion control → agent control     LoginReply, HeartbeatReply, Order, Fetch
     admin client   → fusion control    AdminRequest
     fusion control → admin client      AdminReply
     data actor     → control actor     Hello, Beat
@@ -88,6 +88,11 @@ class PayloadStatus:
         gauges: levels.
         facts: what the actor said of itself (endpoint, version …).
         complaint: why it is not well (a refused configuration, a stall); empty when it is.
+        cause: of the last exit, one of :data:`protocols.supervision.CAUSES`; empty for none.
+        software: the version it said that it is; empty when it has not.
+        revision: the configuration that it runs; 0 for none.
+        vitals: what /proc says of it: ``rss_bytes``, ``cpu_ms`` (so far), ``cpu_permille`` (of one processor, in the
+            last second), ``fds``, ``threads``.
     """
 
     name: str
@@ -99,6 +104,10 @@ class PayloadStatus:
     gauges: dict[str, int] = {}  # noqa: RUF012
     facts: dict[str, str] = {}  # noqa: RUF012
     complaint: str = ""
+    cause: str = ""
+    software: str = ""
+    revision: int = 0
+    vitals: dict[str, int] = {}  # noqa: RUF012
 
 
 @message("heartbeat")
@@ -114,14 +123,15 @@ class Heartbeat:
 
 @message("heartbeat-reply")
 class HeartbeatReply:
-    """Attributes: outcome: ``ok``, ``login`` (log in again) or ``superseded``; seq: of the heartbeat; rest as
-    LoginReply."""
+    """Attributes: outcome: ``ok``, ``login`` (log in again) or ``superseded``; seq: of the heartbeat; happenings: the
+    highest number that Fusion has of this session; rest as LoginReply."""
 
     outcome: str
     seq: int
     epoch: int
     heartbeat_ms: int = 1000
     endpoints: tuple[Endpoints, ...] = ()
+    happenings: int = 0
 
 
 @message("goodbye")
@@ -131,6 +141,116 @@ class Goodbye:
     agent: str
     epoch: int
     reason: str = ""
+
+
+# -- orders ---------------------------------------------------------------------------------------------------------
+
+
+@message("order")
+class Order:
+    """
+    Something to be done to a payload, once however often it comes.
+
+    Attributes:
+        id: chosen by whoever orders; the same id is the same order.
+        number: of Fusion, growing.
+        what: one of :data:`protocols.orders.KINDS`.
+        payload: its name; empty for the whole side.
+        args: of the kind.
+        ttl_ms: how old it may be when it is begun. Its age counts from when the receiver sent the heartbeat ``beat``,
+            by the receiver's own clock. 0 asks for the outcome and begins nothing.
+        epoch: the session of the agent that is meant.
+        beat: seq of the last heartbeat that Fusion had heard.
+        by, role: who ordered.
+    """
+
+    id: str
+    number: int
+    what: str
+    payload: str = ""
+    args: dict[str, str] = {}  # noqa: RUF012
+    ttl_ms: int = 0
+    epoch: int = 0
+    beat: int = 0
+    by: str = ""
+    role: str = ""
+
+
+@message("order-result")
+class OrderResult:
+    """
+    How far an order is; said on every change, and again whenever the order comes again.
+
+    Attributes:
+        agent, epoch: of the session.
+        id: of the order.
+        state: a value of :class:`protocols.orders.State`.
+        text: for people.
+        data: plain data that the kind yields (stacks, log lines, size of a diagnosis).
+    """
+
+    agent: str
+    epoch: int
+    id: str
+    state: str
+    text: str = ""
+    data: dict[str, Any] = {}  # noqa: RUF012
+
+
+@message("fetch")
+class Fetch:
+    """Fusion wants the piece at ``offset`` of what the order ``id`` has yielded; answered by one Chunk."""
+
+    id: str
+    epoch: int
+    offset: int
+
+
+@message("chunk")
+class Chunk:
+    """A piece of ``total`` bytes, at most :data:`CHUNK_BYTES`; ``total`` is -1 when there is nothing (any more)."""
+
+    agent: str
+    epoch: int
+    id: str
+    offset: int
+    total: int
+    data: bytes = b""
+
+
+#: Bytes of one Chunk: so little that a heartbeat behind it is not late.
+CHUNK_BYTES = 256 << 10
+
+
+@record
+class Happening:
+    """
+    Something worth telling about a payload.
+
+    Attributes:
+        number: 1, 2, 3, … within a life of a control actor.
+        at_ns: wall clock of its host, for people; never compared.
+        payload: which; empty for the side as a whole.
+        kind: ``state``, ``exit``, ``hang``, ``evidence``, ``abandoned``, ``order`` or ``side``.
+        text: for people.
+        evidence: what was found (stacks, /proc, log lines).
+    """
+
+    number: int
+    at_ns: int
+    payload: str
+    kind: str
+    text: str
+    evidence: str = ""
+
+
+@message("happenings")
+class Happenings:
+    """News of an agent's supervision, in order; those that Fusion does not confirm are sent again."""
+
+    agent: str
+    epoch: int
+    happenings: tuple[Happening, ...]
 
 
 # -- administration -------------------------------------------------------------------------------------------------

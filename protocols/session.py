@@ -37,9 +37,12 @@ from typing import TypeAlias
 
 import attrs
 
+from protocols.happenings import Told
 from protocols.messages import (
     Endpoints,
     Goodbye,
+    Happening,
+    Happenings,
     Heartbeat,
     HeartbeatReply,
     Login,
@@ -50,6 +53,8 @@ from protocols.restart import Backoff, BackoffPolicy, positive
 
 #: A peer that was not heard for this many intervals is lost.
 MISSED_INTERVALS = 3
+#: Heartbeats of which is known when they were sent: an order that names an older one is too old.
+REMEMBERED_HEARTBEATS = 256
 #: Bounds of the interval between heartbeats, in milliseconds; dictated and believed.
 SHORTEST_HEARTBEAT_MS, LONGEST_HEARTBEAT_MS = 50, 600_000
 
@@ -169,10 +174,16 @@ class AgentSession:
     _online_since: float = 0.0
     #: Heartbeats without a reply yet: (seq, when sent); no more than fit into the time that makes a link lost.
     _pending: deque[tuple[int, float]] = attrs.field(factory=lambda: deque(maxlen=16))
+    #: The last heartbeats: seq → when sent.
+    _sent: deque[tuple[int, float]] = attrs.field(factory=lambda: deque(maxlen=REMEMBERED_HEARTBEATS))
     _backoff: Backoff = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._backoff = Backoff(self.policy.retry, self.rng)
+
+    def age_of(self, seq: int, now: float) -> float:
+        """Seconds since the heartbeat ``seq`` was sent; infinite when that is not known (any more)."""
+        return next((now - at for number, at in self._sent if number == seq), math.inf)
 
     def start(self, now: float) -> list[AgentEffect]:
         """Log in for the first time. Called once."""
@@ -213,6 +224,7 @@ class AgentSession:
             return self._leave(AgentState.AWAY, self.rng.uniform(0, self._interval), now, reconnect=True)
         self.heartbeats += 1
         self._pending.append((self.heartbeats, now))
+        self._sent.append((self.heartbeats, now))
         self.wake_at = now + self._interval
         beat = Heartbeat(
             agent=self.agent, epoch=self.epoch, seq=self.heartbeats, rtt_us=self.rtt_us, payloads=payloads()
@@ -342,6 +354,7 @@ class Signal(enum.Enum):
     HEARTBEAT = "heartbeat"
     GOODBYE = "goodbye"
     SILENCE = "silence"
+    REVOKED = "revoked"
 
 
 #: A heartbeat on a link that is not online is answered with "log in again" and changes nothing.
@@ -350,14 +363,17 @@ LINKS: dict[tuple[LinkState, Signal], LinkState] = {
     (LinkState.ONLINE, Signal.HEARTBEAT): LinkState.ONLINE,
     (LinkState.ONLINE, Signal.GOODBYE): LinkState.CLOSED,
     (LinkState.ONLINE, Signal.SILENCE): LinkState.LOST,
+    (LinkState.ONLINE, Signal.REVOKED): LinkState.CLOSED,
     (LinkState.LOST, Signal.LOGIN): LinkState.ONLINE,
     (LinkState.LOST, Signal.HEARTBEAT): LinkState.LOST,
     (LinkState.LOST, Signal.GOODBYE): LinkState.CLOSED,
     (LinkState.LOST, Signal.SILENCE): LinkState.LOST,
+    (LinkState.LOST, Signal.REVOKED): LinkState.CLOSED,
     (LinkState.CLOSED, Signal.LOGIN): LinkState.ONLINE,
     (LinkState.CLOSED, Signal.HEARTBEAT): LinkState.CLOSED,
     (LinkState.CLOSED, Signal.GOODBYE): LinkState.CLOSED,
     (LinkState.CLOSED, Signal.SILENCE): LinkState.CLOSED,
+    (LinkState.CLOSED, Signal.REVOKED): LinkState.CLOSED,
 }
 
 
@@ -378,7 +394,9 @@ class AgentLink:
         payloads: as in its last heartbeat.
         logins, heartbeats: accepted.
         superseded: logins and heartbeats of earlier sessions.
-        farewell: reason of the last goodbye.
+        farewell: reason of the last goodbye, or why it was shut out.
+        seq: of its last heartbeat.
+        told: what it told; numbered anew in each of its sessions.
     """
 
     agent: str
@@ -397,6 +415,8 @@ class AgentLink:
     heartbeats: int = 0
     superseded: int = 0
     farewell: str = ""
+    seq: int = 0
+    told: Told = attrs.field(factory=Told)
 
     def happens(self, signal: Signal, now: float) -> None:
         """Take a transition of the table."""
@@ -458,6 +478,9 @@ class FusionSession:
             link.superseded += 1
             reason = f"epoch {link.epoch} of this agent is in session" + (" in another process" if twin else "")
             return LoginReply(outcome="superseded", nonce=message.nonce, epoch=link.epoch, reason=reason)
+        if (link.epoch, link.instance) != (message.epoch, message.instance):
+            link.told = Told(lost=link.told.lost)
+        link.seq = 0
         link.peer, link.epoch, link.instance = peer, message.epoch, message.instance
         link.software, link.sources = message.software, message.sources
         link.logins += 1
@@ -484,6 +507,7 @@ class FusionSession:
             return HeartbeatReply(outcome="login", seq=message.seq, epoch=message.epoch)
         link.happens(Signal.HEARTBEAT, now)
         link.heartbeats += 1
+        link.seq = message.seq
         link.rtt_us = message.rtt_us
         link.payloads = message.payloads
         return HeartbeatReply(
@@ -492,7 +516,29 @@ class FusionSession:
             epoch=link.epoch,
             heartbeat_ms=self._heard(link, now),
             endpoints=tuple(self.endpoints(message.agent)),
+            happenings=link.told.last,
         )
+
+    def current(self, peer: bytes, user: tuple[str, str], agent: str, epoch: int) -> AgentLink | None:
+        """The link of ``agent`` if this peer and epoch hold its session; None for anybody else, who is counted."""
+        link = self.links.get(agent)
+        if user != ("agent", agent) or link is None or (link.peer, link.epoch) != (peer, epoch):
+            self.refused += 1
+            return None
+        return link
+
+    def happenings(self, peer: bytes, user: tuple[str, str], message: Happenings) -> list[Happening]:
+        """News of an agent: those that were not known."""
+        link = self.current(peer, user, message.agent, message.epoch)
+        return [] if link is None else [one for one in message.happenings if link.told.take(one.number)]
+
+    def reachable(self) -> dict[str, tuple[int, int]]:
+        """Agents that are online and were heard: (session epoch, seq of the last heartbeat)."""
+        return {
+            agent: (link.epoch, link.seq)
+            for agent, link in self.links.items()
+            if link.state is LinkState.ONLINE and link.seq
+        }
 
     def goodbye(self, peer: bytes, user: tuple[str, str], message: Goodbye, now: float) -> None:
         """The agent stops on purpose; of an earlier session or another connection it means nothing."""
@@ -503,6 +549,15 @@ class FusionSession:
         if link is not None and link.peer == peer and link.epoch == message.epoch:
             link.farewell = message.reason
             link.happens(Signal.GOODBYE, now)
+
+    def revoke(self, agent: str, now: float) -> bool:
+        """The key of its session has been withdrawn; False when it has none. Another key may log in again."""
+        link = self.links.get(agent)
+        if link is None or link.state is LinkState.CLOSED:
+            return False
+        link.farewell, link.peer = "its key was revoked", b""
+        link.happens(Signal.REVOKED, now)
+        return True
 
     def tick(self, now: float) -> list[AgentLink]:
         """Time has passed: the links that were lost by it."""

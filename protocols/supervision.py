@@ -9,14 +9,25 @@ The life of one payload as its control actor sees it: states × events in one ta
        │                 └── tick ── backing-off ◄── exited / spawn-failed (from any of them)
        └── exited ── draining ──tick──► killing        (unwant, restart; silent or stalled go to killing at once)
 
+    alive ──pause──► paused ──resume──► configuring          (SIGSTOP, SIGCONT)
+    any wanted ──drain──► draining ──exited──► drained ──resume──► spawning
+    any ──exited, where policy says so──► awaiting ──resume, restart, want with another revision──► spawning
+    killing ──(can't be killed)──► abandoned: as after an exit, and the process is left to itself
+
 Rules:
 
 - Never two spawns without an exit (or a failed spawn) between.
-- While a payload is wanted it is always eventually spawned again; it never gives up.
+- While a payload is wanted it is always eventually spawned again; it never gives up. What follows on an exit that
+  nobody meant is a policy of each payload: back off (the default), start it again at once, or await orders.
 - A payload is *ready* when it says so, not when its process exists.
 - Three ways to be unwell: no beat (*silent*), work outstanding and no counter moving (*stalled*), and a refused
-  configuration. The first two are killed, after their stacks went to the log; the third waits for another one.
-- Waiting for storage is a state of its own, and never stalled.
+  configuration. The first two are killed, in steps that leave evidence: SIGUSR1, SIGABRT, SIGKILL; the third waits for
+  another one.
+- Waiting for storage is a state of its own, and never stalled. Time in which a process could not run does not count
+  against it: asleep in the kernel without interruption (D, for up to ``waiting_seconds``), or runnable without being
+  given a processor.
+- Paused and drained are ordered by people and end by people's orders only; awaiting ends by them, or by another
+  configuration.
 
 What this module does not do: spawn, kill, send, or read a clock. ``now`` is in seconds of any monotonic clock.
 """
@@ -26,19 +37,37 @@ from __future__ import annotations
 import enum
 import random
 import signal
+import typing
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
+from protocols.errors import ConfigError
 from protocols.restart import Backoff, BackoffPolicy, positive
+
+
+def _a_few(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    if not 0 <= value <= 64:
+        raise ConfigError(attribute.name, value, "a number from 0 to 64 is accepted")
+
+
+#: What may follow on an exit that nobody meant.
+BACK_OFF, AT_ONCE, AWAIT = "back-off", "restart", "await"
+AFTER_EXIT = (BACK_OFF, AT_ONCE, AWAIT)
+
+
+def _after_exit(instance: object, attribute: attrs.Attribute[Any], value: dict[str, str]) -> None:
+    for name, what in value.items():
+        if what not in AFTER_EXIT:
+            raise ConfigError(f"{attribute.name}.{name}", what, f"one of {', '.join(AFTER_EXIT)} is accepted")
 
 
 @attrs.frozen
 class Policy:
     """
-    How payloads are supervised; all in seconds.
+    How payloads are supervised; times in seconds.
 
     Attributes:
         backoff: delays between starts.
@@ -46,19 +75,33 @@ class Policy:
         configure_seconds: until an unanswered configuration is sent again.
         silent_seconds: without a beat: hung.
         stalled_seconds: with work outstanding and no counter moving: hung.
-        stop_seconds: from a stop order to SIGKILL.
-        evidence_seconds: from the stack dump to SIGKILL.
+        waiting_seconds: how long a process may be asleep in the kernel, waiting for storage, before that counts too.
+        stop_seconds: from a stop order to the first step of a kill.
+        evidence_seconds: between the steps of a kill: SIGUSR1, SIGABRT, SIGKILL.
         kill_seconds: until SIGKILL is sent again to a process that is still there.
+        abandon_seconds: from the first SIGKILL until a process that is still there is abandoned and replaced.
+        abandoned_most: abandoned processes of one side at a time; above it no more are abandoned.
+        after_exit: payload, or its kind, or ``*`` → what follows on an exit that nobody meant: ``back-off`` (a delay
+            that grows), ``restart`` (the first delay, however often) or ``await`` (orders).
     """
 
     backoff: BackoffPolicy = attrs.field(factory=BackoffPolicy)
     hello_seconds: float = attrs.field(default=20.0, validator=positive)
     configure_seconds: float = attrs.field(default=5.0, validator=positive)
-    silent_seconds: float = attrs.field(default=20.0, validator=positive)
-    stalled_seconds: float = attrs.field(default=120.0, validator=positive)
+    silent_seconds: float = attrs.field(default=3.0, validator=positive)
+    stalled_seconds: float = attrs.field(default=3.0, validator=positive)
+    waiting_seconds: float = attrs.field(default=300.0, validator=positive)
     stop_seconds: float = attrs.field(default=3.0, validator=positive)
-    evidence_seconds: float = attrs.field(default=0.1, validator=positive)
+    evidence_seconds: float = attrs.field(default=0.25, validator=positive)
     kill_seconds: float = attrs.field(default=5.0, validator=positive)
+    abandon_seconds: float = attrs.field(default=15.0, validator=positive)
+    abandoned_most: int = attrs.field(default=4, validator=_a_few)
+    after_exit: dict[str, str] = attrs.field(factory=dict, validator=_after_exit)
+
+    def after(self, payload: str) -> str:
+        """What follows on an exit of ``payload`` that nobody meant; the most exact entry counts."""
+        names = (payload, payload.partition(".")[0], "*")
+        return next((self.after_exit[name] for name in names if name in self.after_exit), BACK_OFF)
 
 
 class State(enum.Enum):
@@ -74,10 +117,18 @@ class State(enum.Enum):
     DRAINING = "draining"
     KILLING = "killing"
     BACKING_OFF = "backing-off"
+    PAUSED = "paused"
+    DRAINED = "drained"
+    AWAITING = "awaiting"
 
+
+#: Why a process ended: by itself (``exit``), by a ``signal`` that nobody here sent, by the kernel for want of memory
+#: (``oom``); because it was a ``hang``, never said Hello (``protocol``), was ordered to (``operator``), could not be
+#: started (``spawn``) or could not be killed and was ``abandoned``.
+CAUSES = frozenset({"exit", "signal", "oom", "hang", "protocol", "operator", "spawn", "abandoned"})
 
 #: A process exists, or may.
-ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF}
+ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF, State.DRAINED, State.AWAITING}
 #: The process has said Hello and is meant to live.
 CONNECTED = frozenset({State.CONFIGURING, State.RUNNING, State.WAITING, State.REFUSED})
 
@@ -99,9 +150,47 @@ class Unwant:
 
 @attrs.frozen
 class Restart:
-    """It shall be stopped, and started again at once."""
+    """It shall be stopped, and started again at once. ``ordered``: by a person."""
 
     reason: str
+    ordered: bool = False
+
+
+@attrs.frozen
+class Pause:
+    """It shall be stopped where it is (SIGSTOP)."""
+
+
+@attrs.frozen
+class Drain:
+    """It shall finish what is in hand, end, and not be started again before Resume."""
+
+
+@attrs.frozen
+class Resume:
+    """The end of Pause or Drain, and of waiting between two starts or for orders; failures are forgotten."""
+
+
+@attrs.frozen
+class Strike:
+    """A person sends it this signal. SIGKILL is preceded by what evidence there is, and repeated."""
+
+    signal: signal.Signals
+
+
+@attrs.frozen
+class Seen:
+    """
+    What the kernel says of the process with ``token``.
+
+    Attributes:
+        code: state of its main thread (proc_pid_stat(5), field 3).
+        cpu_ms: CPU time of the whole process so far.
+    """
+
+    token: str
+    code: str
+    cpu_ms: int
 
 
 @attrs.frozen
@@ -122,11 +211,13 @@ class SpawnFailed:
 
 @attrs.frozen
 class Found:
-    """An earlier control actor had started it, and it lives; ``revision`` as in Want, 0 when it shall not run."""
+    """An earlier control actor had started it, and it lives; ``revision`` as in Want, 0 when it shall not run;
+    ``paused``: it was paused by an order."""
 
     token: str
     pid: int
     revision: int
+    paused: bool = False
 
 
 @attrs.frozen
@@ -152,10 +243,19 @@ class Beaten:
 
 @attrs.frozen
 class Exited:
-    """The process with ``token`` is gone; ``cause`` in words."""
+    """The process with ``token`` is gone; ``cause`` in words, ``kind``: ``exit``, ``signal`` or ``oom``."""
 
     token: str
     cause: str
+    kind: str = "exit"
+
+
+@attrs.frozen
+class Missed:
+    """It ended, ``cause`` and ``kind`` as in Exited, while no control actor was there: told before Want."""
+
+    cause: str
+    kind: str
 
 
 @attrs.frozen
@@ -163,7 +263,24 @@ class Tick:
     """Time has passed."""
 
 
-Event: TypeAlias = Want | Unwant | Restart | Spawned | SpawnFailed | Found | Greeted | Beaten | Exited | Tick
+Event: TypeAlias = (
+    Want
+    | Unwant
+    | Restart
+    | Pause
+    | Drain
+    | Resume
+    | Strike
+    | Seen
+    | Spawned
+    | SpawnFailed
+    | Found
+    | Greeted
+    | Beaten
+    | Exited
+    | Missed
+    | Tick
+)
 
 # -- effects --------------------------------------------------------------------------------------------------------
 
@@ -203,7 +320,22 @@ class WakeAt:
     time: float | None
 
 
-Effect: TypeAlias = Spawn | Kill | SendConfigure | SendStop | WakeAt
+@attrs.frozen
+class Capture:
+    """It is about to be killed: keep what can be found out about it now, and its stacks as soon as they are written."""
+
+    reason: str
+
+
+@attrs.frozen
+class Abandon:
+    """The process ``pid`` with ``token`` can't be killed: leave it to itself, its place is needed."""
+
+    token: str
+    pid: int
+
+
+Effect: TypeAlias = Spawn | Kill | SendConfigure | SendStop | WakeAt | Capture | Abandon
 
 
 class InvariantError(AssertionError):
@@ -223,7 +355,10 @@ class Supervisor:
         pid: 0 when unknown or none.
         running: the revision it says it runs; 0 for none.
         restarts: spawns after the first.
-        last_exit: cause of the last exit or failed spawn.
+        last_exit: how it ended last, or why it could not be started, in words.
+        cause: of the last exit, one of :data:`CAUSES`; empty for none.
+        held: it was drained by an order: not to be started before Resume.
+        may_abandon: whether another process may be abandoned.
         complaint: why it is not well, in its own words or ours; empty when it is.
         strangers: events of processes that are not (or no longer) this one; they change nothing.
         history: the last transitions, ``(now, event, from, to)``.
@@ -240,6 +375,9 @@ class Supervisor:
     running: int = 0
     restarts: int = -1
     last_exit: str = ""
+    cause: str = ""
+    held: bool = False
+    may_abandon: Callable[[], bool] = attrs.field(default=lambda: True)
     complaint: str = ""
     strangers: int = 0
     history: deque[tuple[float, str, str, str]] = attrs.field(factory=lambda: deque(maxlen=64))
@@ -254,6 +392,17 @@ class Supervisor:
     _counters: Mapping[str, int] = attrs.Factory(dict)
     #: In DRAINING and KILLING: the exit is meant, so it costs no delay.
     _planned: bool = False
+    #: Cause of the coming exit, when it is ours: ``operator``, ``hang``, ``protocol``.
+    _verdict: str = ""
+    #: In KILLING: the step that comes next, and when SIGKILL was sent first.
+    _step: int = 0
+    _killed_at: float | None = None
+    #: The last Seen, and how long it was asleep in the kernel since its last beat.
+    _seen_at: float | None = None
+    _seen_cpu: int = 0
+    _asleep: float = 0.0
+    #: It ended while no control actor was there to see it.
+    _missed: bool = False
     _effects: list[Effect] = attrs.Factory(list)
     _wake: float | None = None
 
@@ -264,7 +413,7 @@ class Supervisor:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event, return what is to be done, in order. An event that means nothing here changes nothing."""
-        if isinstance(event, Spawned | SpawnFailed | Greeted | Beaten | Exited) and event.token != self.token:
+        if isinstance(event, Spawned | SpawnFailed | Greeted | Beaten | Exited | Seen) and event.token != self.token:
             self.strangers += 1
             return []
         before = self.state
@@ -297,12 +446,15 @@ class Supervisor:
             "stopped means not wanted": (self.state is not State.STOPPED) or self.wanted == 0,
             "backing off means wanted, with a time": self.state is not State.BACKING_OFF
             or (self.wanted != 0 and self._due is not None),
+            "awaiting means wanted, and not held": self.state is not State.AWAITING
+            or (self.wanted != 0 and not self.held),
+            "drained means wanted, and held": self.state is not State.DRAINED or (self.wanted != 0 and self.held),
             "wanted by nobody means on the way out": self.wanted != 0
             or self.state in (State.STOPPED, State.DRAINING, State.KILLING),
             "well only while running or waiting": (self._well_since is not None)
             == (self.state in (State.RUNNING, State.WAITING)),
             "whoever must not stay has a time": (self._next_wake() is not None)
-            or self.state in (State.STOPPED, State.SPAWNING),
+            or self.state in (State.STOPPED, State.SPAWNING, State.PAUSED, State.DRAINED, State.AWAITING),
         }
         broken = [claim for claim, holds in claims.items() if not holds]
         if broken:
@@ -313,12 +465,18 @@ class Supervisor:
     def _next_wake(self) -> float | None:
         times = [] if self._due is None else [self._due]
         if self.state in CONNECTED:
-            times.append(self._beat_at + self.policy.silent_seconds)
+            times.append(self._beat_at + self._silent_seconds)
         if self.state is State.RUNNING and self._outstanding:
             times.append(self._progress_at + self.policy.stalled_seconds)
         return min(times, default=None)
 
     _outstanding: bool = False
+
+    @property
+    def _silent_seconds(self) -> float:
+        """While it takes in a configuration it may be busy for as long as a start may take."""
+        policy = self.policy
+        return max(policy.silent_seconds, policy.hello_seconds if self.state is State.CONFIGURING else 0.0)
 
     def _enter(self, state: State, due: float | None = None) -> None:
         self.state = state
@@ -336,31 +494,44 @@ class Supervisor:
         self._enter(State.CONFIGURING, now + self.policy.configure_seconds)
         self._effects.append(SendConfigure(self.wanted))
 
-    def _gone(self, cause: str, now: float) -> None:
+    def _gone(self, how: str, kind: str, now: float) -> None:
         """There is no process any more."""
         ran = 0.0 if self._well_since is None else now - self._well_since
-        planned, self._planned = self._planned, False
-        self.last_exit = cause
+        planned = self._planned or self._verdict == "operator"
+        self._planned = False
+        self.last_exit = how
+        self.cause, self._verdict = self._verdict or kind, ""
         self.token, self.pid, self.running = "", 0, 0
         self._outstanding = False
+        self._seen_at, self._asleep, self._killed_at = None, 0.0, None
         if not self.wanted:
             self._enter(State.STOPPED)
+        elif self.held:
+            self._enter(State.DRAINED)
         elif planned:
             self._spawn(now)
+        elif self.policy.after(self.name) == AWAIT:
+            self._enter(State.AWAITING)
         else:
+            if self.policy.after(self.name) == AT_ONCE:
+                self._backoff.reset()
             delay = self._backoff.failed(ran)
             self._enter(State.BACKING_OFF, now + delay)
 
-    def _kill(self, complaint: str, now: float) -> None:
-        """Hung: stacks to its log first, then SIGKILL."""
+    def _kill(self, complaint: str, verdict: str, now: float) -> None:
+        """Hung: stacks to its log first, then the end of it, step by step."""
         self.complaint = complaint
         self._planned = False
+        self._verdict = self._verdict or verdict
+        self._step, self._killed_at = 0, None
         self._enter(State.KILLING, now + self.policy.evidence_seconds)
-        self._effects.append(Kill(signal.SIGUSR1))
+        self._effects += [Capture(complaint), Kill(signal.SIGUSR1)]
 
     def _drain(self, now: float) -> None:
         """Ask it to end: over the lifeline when it has one, by signal otherwise."""
         connected = self.state in CONNECTED
+        if self.state is State.PAUSED:
+            self._effects.append(Kill(signal.SIGCONT))
         self._planned = True
         self._enter(State.DRAINING, now + self.policy.stop_seconds)
         self._effects.append(SendStop(self.policy.stop_seconds) if connected else Kill(signal.SIGTERM))
@@ -372,8 +543,18 @@ class Supervisor:
 
     def _want_start(self, event: Want, now: float) -> None:
         self.wanted = event.revision
-        self._backoff.reset()
-        self._spawn(now)
+        missed, self._missed = self._missed, False
+        if self.held:
+            self._enter(State.DRAINED)
+        elif missed and self.policy.after(self.name) == AWAIT:
+            self._enter(State.AWAITING)
+        else:
+            self._backoff.reset()
+            self._spawn(now)
+
+    def _missed_exit(self, event: Missed, now: float) -> None:
+        self.last_exit, self.cause = event.cause, event.kind
+        self._missed = True
 
     def _want_later(self, event: Want, now: float) -> None:
         self.wanted = event.revision
@@ -406,11 +587,80 @@ class Supervisor:
 
     def _restart_drain(self, event: Restart, now: float) -> None:
         self.complaint = event.reason
+        self._verdict = "operator" if event.ordered else ""
         self._drain(now)
 
     def _restart_now(self, event: Restart, now: float) -> None:
         self._backoff.reset()
         self._spawn(now)
+
+    def _pause(self, event: Pause, now: float) -> None:
+        self._enter(State.PAUSED)
+        self._effects.append(Kill(signal.SIGSTOP))
+
+    def _unpause(self, event: Resume, now: float) -> None:
+        self._effects.append(Kill(signal.SIGCONT))
+        self._attend(now)
+        self._enter(State.CONFIGURING, now + self.policy.configure_seconds)
+
+    def _hold_drain(self, event: Drain, now: float) -> None:
+        self.held = True
+        self._verdict = "operator"
+        self._drain(now)
+
+    def _hold_spawning(self, event: Drain, now: float) -> None:
+        self.held = self._planned = True
+        self._verdict = "operator"
+        self._enter(State.DRAINING, now + self.policy.stop_seconds)
+
+    def _hold_later(self, event: Drain, now: float) -> None:
+        self.held = True
+
+    def _hold_now(self, event: Drain, now: float) -> None:
+        self.held = True
+        self._enter(State.DRAINED)
+
+    def _unhold(self, event: Resume, now: float) -> None:
+        self.held = False
+
+    def _unhold_now(self, event: Resume, now: float) -> None:
+        self.held = False
+        self._backoff.reset()
+        self._spawn(now)
+
+    def _strike(self, event: Strike, now: float) -> None:
+        """Only SIGKILL is sure to end it; after another signal it may live on, and be well."""
+        self._verdict = "operator"
+        if event.signal is not signal.SIGKILL:
+            self._effects.append(Kill(event.signal))
+            return
+        self.complaint = "killed by an order"
+        self._planned = True
+        self._step, self._killed_at = 2, now
+        self._enter(State.KILLING, now + self.policy.kill_seconds)
+        self._effects += [Capture(self.complaint), Kill(signal.SIGKILL)]
+
+    def _seen(self, event: Seen, now: float) -> None:
+        """Time in which it could not run is taken out of what counts against it."""
+        since, used = self._seen_at, event.cpu_ms - self._seen_cpu
+        self._seen_at, self._seen_cpu = now, event.cpu_ms
+        if since is None:
+            return
+        passed = now - since
+        if event.code == "D":
+            self._asleep += passed
+            if self._asleep > self.policy.waiting_seconds:
+                return
+        elif event.code != "R" or used * 20 > passed * 1000:
+            return
+        # Runnable and given less than a twentieth of a processor: it is this host that is busy.
+        self._beat_at = min(now, self._beat_at + passed)
+        self._progress_at = min(now, self._progress_at + passed)
+
+    def _attend(self, now: float) -> None:
+        """From now on it has to be heard."""
+        self._beat_at = self._progress_at = now
+        self._asleep = 0.0
 
     def _spawned(self, event: Spawned, now: float) -> None:
         self.pid = event.pid
@@ -425,17 +675,20 @@ class Supervisor:
         self._effects.append(Kill(signal.SIGTERM))
 
     def _spawn_failed(self, event: SpawnFailed, now: float) -> None:
-        self._gone(f"spawn failed: {event.error}", now)
+        self._gone(f"spawn failed: {event.error}", "spawn", now)
 
     def _found(self, event: Found, now: float) -> None:
         self.token, self.pid, self.wanted = event.token, event.pid, event.revision
         self.restarts = max(self.restarts, 0)
-        self._enter(State.STARTING, now + self.policy.hello_seconds)
-        if not self.wanted:
+        if event.paused and self.wanted:
+            self._enter(State.PAUSED)
+            return
+        self._enter(State.PAUSED if event.paused else State.STARTING, now + self.policy.hello_seconds)
+        if not self.wanted or self.held:
             self._drain(now)
 
     def _greeted(self, event: Greeted, now: float) -> None:
-        self._beat_at = self._progress_at = now
+        self._attend(now)
         self.running = event.revision
         if event.revision == self.wanted:
             # Adopted: it runs what is wanted already. Its next beat says how it is.
@@ -454,6 +707,7 @@ class Supervisor:
 
     def _beaten(self, event: Beaten, now: float) -> None:
         self._beat_at = now
+        self._asleep = 0.0
         self.running = event.revision
         if not event.outstanding or not self._outstanding or event.counters != self._counters:
             self._progress_at = now
@@ -485,19 +739,21 @@ class Supervisor:
         self._beaten(event, now)
 
     def _exited(self, event: Exited, now: float) -> None:
-        self._gone(event.cause, now)
+        self._gone(event.cause, event.kind, now)
 
     def _tick_starting(self, event: Tick, now: float) -> None:
         if self._due is not None and now >= self._due:
-            self._kill(f"no Hello within {self.policy.hello_seconds:g} s", now)
+            self._kill(f"no Hello within {self.policy.hello_seconds:g} s", "protocol", now)
 
     def _tick_connected(self, event: Tick, now: float) -> None:
-        if now - self._beat_at >= self.policy.silent_seconds:
-            self._kill(f"silent: no beat for {self.policy.silent_seconds:g} s", now)
+        if now - self._beat_at >= self._silent_seconds:
+            self._kill(f"silent: no beat for {self._silent_seconds:g} s", "hang", now)
         elif (
             self.state is State.RUNNING and self._outstanding and now - self._progress_at >= self.policy.stalled_seconds
         ):
-            self._kill(f"stalled: work outstanding, no counter moved for {self.policy.stalled_seconds:g} s", now)
+            self._kill(
+                f"stalled: work outstanding, no counter moved for {self.policy.stalled_seconds:g} s", "hang", now
+            )
         elif self._due is not None and now >= self._due:
             if self.running == self.wanted:
                 self._due = now + self.policy.configure_seconds
@@ -507,14 +763,29 @@ class Supervisor:
     def _tick_draining(self, event: Tick, now: float) -> None:
         if self._due is not None and now >= self._due:
             planned = self._planned
-            self._kill(f"did not stop within {self.policy.stop_seconds:g} s", now)
+            self._kill(f"did not stop within {self.policy.stop_seconds:g} s", "hang", now)
             self._planned = planned
 
     def _tick_killing(self, event: Tick, now: float) -> None:
-        """A process that waits for storage can't be killed yet; it will be when it wakes."""
-        if self._due is not None and now >= self._due:
-            self._due = now + self.policy.kill_seconds
-            self._effects.append(Kill(signal.SIGKILL))
+        """A process that waits for storage can't be killed yet; it will be when it wakes, and is replaced before."""
+        if self._due is None or now < self._due:
+            return
+        if self._step == 0:
+            # C code that never gives the interpreter's lock back writes its stacks only while it dies of this.
+            self._step = 1
+            self._due = now + self.policy.evidence_seconds
+            self._effects += [Kill(signal.SIGABRT), Kill(signal.SIGCONT)]
+            return
+        self._step = 2
+        self._killed_at = now if self._killed_at is None else self._killed_at
+        # Without a pid its spawn may still be under way: there is nothing to abandon yet.
+        if self.pid and now - self._killed_at >= self.policy.abandon_seconds and self.may_abandon():
+            self._effects.append(Abandon(self.token, self.pid))
+            self._verdict = "abandoned"
+            self._gone(f"can't be killed, abandoned as pid {self.pid}", "abandoned", now)
+            return
+        self._due = now + self.policy.kill_seconds
+        self._effects.append(Kill(signal.SIGKILL))
 
     def _tick_backing_off(self, event: Tick, now: float) -> None:
         if self._due is not None and now >= self._due:
@@ -526,11 +797,41 @@ _Transition = Callable[..., None]
 
 #: Every state × every event. What is not named below means nothing in that state.
 TRANSITIONS: dict[tuple[State, type], _Transition] = {
-    (state, event): _S._nothing
-    for state in State
-    for event in (Want, Unwant, Restart, Spawned, SpawnFailed, Found, Greeted, Beaten, Exited, Tick)
+    (state, event): _S._nothing for state in State for event in typing.get_args(Event)
 }
 TRANSITIONS |= {
+    (State.STOPPED, Missed): _S._missed_exit,
+    (State.AWAITING, Want): _S._want_now,
+    (State.AWAITING, Unwant): _S._unwant_now,
+    (State.AWAITING, Restart): _S._restart_now,
+    (State.AWAITING, Resume): _S._unhold_now,
+    (State.AWAITING, Drain): _S._hold_now,
+    (State.AWAITING, Found): _S._found,
+    (State.DRAINED, Want): _S._want_later,
+    (State.DRAINED, Unwant): _S._unwant_now,
+    (State.DRAINED, Resume): _S._unhold_now,
+    (State.DRAINED, Found): _S._found,
+    (State.STOPPED, Drain): _S._hold_later,
+    (State.STOPPED, Resume): _S._unhold,
+    (State.BACKING_OFF, Drain): _S._hold_now,
+    (State.BACKING_OFF, Resume): _S._unhold_now,
+    (State.SPAWNING, Drain): _S._hold_spawning,
+    (State.STARTING, Pause): _S._pause,
+    (State.STARTING, Drain): _S._hold_drain,
+    (State.STARTING, Strike): _S._strike,
+    (State.DRAINING, Drain): _S._hold_later,
+    (State.DRAINING, Resume): _S._unhold,
+    (State.DRAINING, Strike): _S._strike,
+    (State.KILLING, Drain): _S._hold_later,
+    (State.KILLING, Resume): _S._unhold,
+    (State.PAUSED, Want): _S._want_later,
+    (State.PAUSED, Unwant): _S._unwant_drain,
+    (State.PAUSED, Restart): _S._restart_drain,
+    (State.PAUSED, Drain): _S._hold_drain,
+    (State.PAUSED, Resume): _S._unpause,
+    (State.PAUSED, Strike): _S._strike,
+    (State.PAUSED, Spawned): _S._spawned_late,
+    (State.PAUSED, Exited): _S._exited,
     (State.STOPPED, Want): _S._want_start,
     (State.STOPPED, Found): _S._found,
     (State.BACKING_OFF, Want): _S._want_now,
@@ -571,6 +872,10 @@ for _state in CONNECTED:
         (_state, Want): _S._want_change,
         (_state, Unwant): _S._unwant_drain,
         (_state, Restart): _S._restart_drain,
+        (_state, Pause): _S._pause,
+        (_state, Drain): _S._hold_drain,
+        (_state, Strike): _S._strike,
+        (_state, Seen): _S._seen,
         (_state, Spawned): _S._spawned_late,
         (_state, Greeted): _S._greeted_again,
         (_state, Beaten): _S._beaten,

@@ -22,6 +22,9 @@ SECTIONS = {
     "[[views.sources]]": "fustor.fusion.config:ViewSource",
     "[agent]": "fustor.agent.config:AgentSection",
     "[[sources]]": "fustor.runtime.source:SourceConfig",
+    "[deny]": "fustor.agent.config:DenySection",
+    "[limits.orders]": "protocols.orders:OrderPolicy",
+    "[limits.audit]": "fustor.runtime.audit:AuditLimits",
     "[limits.shell]": "protocols.supervision:Policy",
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",
     "[limits.watcher]": "actors.watcher.limits:WatcherLimits",
@@ -45,6 +48,8 @@ def documented(section: str) -> dict[str, tuple[str, str]]:
 def type_name(hint: Any) -> str:
     if typing.get_origin(hint) is tuple:
         return f"array of {type_name(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is dict:
+        return "table"
     if isinstance(hint, types.UnionType):
         return type_name(next(part for part in typing.get_args(hint) if part is not types.NoneType))
     return {int: "integer", float: "number", str: "text", bool: "boolean"}[hint]

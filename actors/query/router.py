@@ -5,7 +5,7 @@ Each request is answered by a task of its own, so that one peer that does not re
 out in parts of one body frame each; when the queue of the peer is full the task waits, and gives up on a peer that
 takes nothing for too long or is gone.
 
-What it does not do: decide who may connect (the ZAP handler of the process does).
+What it does not do: decide who may connect, or may no longer ask (the ZAP handler and the fence of the process do).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 import trio
+import zmq
 
 from actors.query.answer import Answer
 from fustor.runtime.mesh import MeshSocket, PeerGone
@@ -35,6 +36,7 @@ class Router:
         slice_bytes: most of one body frame.
         counters: ``zmq_requests``, ``zmq_malformed``, ``zmq_given_up``, ``zmq_failures`` are counted here.
         log: for answers that failed.
+        admit: who sent a frame; raises ProtocolError for whoever may not ask any more.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Router:
         counters: dict[str, int],
         log: logging.Logger,
         *,
+        admit: Callable[[zmq.Frame], object],
         requests: int = 256,
         peer_seconds: float = 30.0,
         slice_bytes: int = 256 << 10,
@@ -52,6 +55,7 @@ class Router:
         self._ask = ask
         self._counters = counters
         self._log = log
+        self._admit = admit
         self._room = trio.CapacityLimiter(requests)
         self._peer_seconds = peer_seconds
         self._slice_bytes = slice_bytes
@@ -64,10 +68,10 @@ class Router:
             while True:
                 work = _Work()
                 await self._room.acquire_on_behalf_of(work)
-                frames = await self._socket.receive()
+                frames = await self._socket.receive_frames()
                 nursery.start_soon(self._attend, work, frames)
 
-    async def _attend(self, work: _Work, frames: list[bytes]) -> None:
+    async def _attend(self, work: _Work, frames: list[zmq.Frame]) -> None:
         """The guard of one request: whatever goes wrong ends it and nothing else."""
         try:
             await self._request(frames)
@@ -82,9 +86,10 @@ class Router:
         finally:
             self._room.release_on_behalf_of(work)
 
-    async def _request(self, frames: list[bytes]) -> None:
+    async def _request(self, frames: list[zmq.Frame]) -> None:
+        self._admit(frames[-1])
         # A REQ socket puts an empty frame before its request; the answer repeats what came before it.
-        *envelope, data = frames
+        *envelope, data = [frame.bytes for frame in frames]
         request = decode(data, TreeRequest)
         self._counters["zmq_requests"] += 1
         params = {name: value.encode() for name, value in request.params.items()}

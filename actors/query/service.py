@@ -23,11 +23,11 @@ from fustor.runtime.actor import Host
 from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
-from fustor.runtime.zap import serve_zap
+from fustor.runtime.zap import Fence, serve_zap
 from protocols.errors import ConfigError
 
 #: Who may ask over zmq.
-ROLES = frozenset({"operator", "observer", "agent"})
+ROLES = frozenset({"deployer", "operator", "observer", "agent"})
 #: Parts of an answer that may wait for one peer.
 _QUEUED_PARTS = 16
 #: Descriptors that are not connections: stores, sockets, spools.
@@ -114,7 +114,8 @@ async def _serve_zmq(
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_zap, context, AuthorizedKeys(config.authorized), ROLES)
+            fence = Fence(AuthorizedKeys(config.authorized))
+            await nursery.start(serve_zap, context, fence.authorized, ROLES)
             raw = open_socket(
                 context,
                 zmq.ROUTER,
@@ -130,6 +131,7 @@ async def _serve_zmq(
                     api.ask,
                     host.counters,
                     host.log,
+                    admit=fence.user_of,
                     requests=config.limits.query_requests,
                     peer_seconds=config.limits.query_peer_seconds,
                     slice_bytes=config.limits.query_slice_bytes,

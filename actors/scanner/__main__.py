@@ -11,12 +11,14 @@ from typing import Any
 import attrs
 import zmq
 
+from actors.scanner.denied import denied
 from actors.scanner.look import Looker, Place
 from actors.scanner.mounts import Mounts
 from actors.scanner.patterns import compile_patterns
 from actors.scanner.worker import ScannerLimits, Worker
 from fustor.runtime.actor import Host, run_blocking_actor
 from fustor.runtime.config import between, structure
+from fustor.runtime.deny import DataDeny
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import MAX_SCANNERS, SourceConfig
 from protocols.codec import DATA_LIMITS
@@ -24,10 +26,11 @@ from protocols.codec import DATA_LIMITS
 
 @attrs.frozen
 class ScannerConfig:
-    """What a scanner is told: its source, its number among the source's scanners, its limits."""
+    """What a scanner is told: its source, its number among the source's scanners, what the host denies, its limits."""
 
     source: SourceConfig
     slot: int = attrs.field(validator=between(0, MAX_SCANNERS - 1))
+    deny: DataDeny = attrs.Factory(DataDeny)
     limits: ScannerLimits = attrs.Factory(ScannerLimits)
 
 
@@ -41,6 +44,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
     told = structure(ScannerConfig, config)
     takes = compile_patterns(told.source)
     root = os.fsencode(told.source.root)
+    denied(told.deny, root)  # refuses a source that lies in a denied directory
 
     def run(host: Host) -> None:
         for counter in ("entries", "works", "stuck", "refused"):
@@ -52,6 +56,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
         )
         found = open_socket(context, zmq.PUSH, connect=f"ipc://found.{name}", hwm=64)
         mounts = Mounts(root)
+        left_out = denied(told.deny, root)
 
         def make_looker(add_watch: Callable[[int], int], place: Place) -> Looker:
             return Looker(
@@ -61,6 +66,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
                 mounts=mounts,
                 add_watch=add_watch,
                 place=place,
+                denied=left_out,
             )
 
         worker = Worker(told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits)

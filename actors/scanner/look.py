@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
+from actors.scanner.denied import Denied
 from actors.scanner.mounts import Mounts
 from protocols.data import FAILED, LOST, OK, SAME, Result, Row, Task
 
@@ -50,6 +51,7 @@ class Looker:
     Attributes:
         root: absolute path of the source.
         takes: which paths belong to it, None for all.
+        denied: what this host leaves out, None for nothing.
         one_filesystem: do not enter other devices or mounts.
         mounts: the mount table.
         add_watch: watch a directory descriptor; returns its watch descriptor, or −errno.
@@ -62,6 +64,7 @@ class Looker:
     mounts: Mounts
     add_watch: AddWatch
     place: Place
+    denied: Denied | None = None
 
     def look(self, task: Task) -> Iterator[Part]:
         """
@@ -85,6 +88,9 @@ class Looker:
             if (task.dev, task.ino) != (0, 0) and (own.st_dev, own.st_ino) != (task.dev, task.ino):
                 mount = not task.path and self.mounts.root_is_mount
                 yield _without(task, LOST, 0, own=_row(b"", own), dev=own.st_dev, mount=mount)
+            elif self.denied is not None and self.denied.hides_directory(task.path, own):
+                # Below the root the question goes to the parent, which does not show it.
+                yield _without(task, LOST if task.path else FAILED, errno.EPERM)
             elif task.names is not None:
                 yield self._names(task, fd, own)
             elif task.known == (own.st_mtime_ns, own.st_ctime_ns):
@@ -129,7 +135,7 @@ class Looker:
         unreadable: list[bytes] = []
         # Whether it could be listed is known only to who tries; a change of its mode alone is no reason to list it.
         failed = 0 if os.access(".", os.R_OK | os.X_OK, dir_fd=fd, effective_ids=True) else errno.EACCES
-        place, takes = self.place, self.takes
+        place, takes, denied = self.place, self.takes, self.denied
         prefix = task.path + b"/" if task.path else b""
         for name in task.names or ():
             if name in task.skip:
@@ -147,7 +153,9 @@ class Looker:
                     failed = error.errno or errno.EIO
                 continue
             is_dir = stat.S_ISDIR(status.st_mode)
-            if takes is not None and not takes(prefix + name, is_dir):
+            if (takes is not None and not takes(prefix + name, is_dir)) or (
+                denied is not None and denied.hides(prefix + name, status)
+            ):
                 gone.append(name)
                 rows.append((name,))
                 continue
@@ -217,7 +225,7 @@ class Looker:
         crossed: list[bytes] = []
         unreadable: list[bytes] = []
         failed = 0
-        place, takes, encode = self.place, self.takes, os.fsencode
+        place, takes, denied, encode = self.place, self.takes, self.denied, os.fsencode
         prefix = task.path + b"/" if task.path else b""
         s_isdir, s_isreg = stat.S_ISDIR, stat.S_ISREG
         for entry in entries:
@@ -235,6 +243,8 @@ class Looker:
                 continue
             mode = status.st_mode
             if takes is not None and not takes(prefix + name, s_isdir(mode)):
+                continue
+            if denied is not None and denied.hides(prefix + name, status):
                 continue
             if s_isreg(mode) and _FIRST <= status.st_mtime_ns <= _LAST:
                 if status.st_nlink > 1:

@@ -53,6 +53,10 @@ class Host(Protocol):
     state: str
 
 
+#: A system call that takes longer is a wait for storage, and no hang of ours.
+SLOW_SECONDS = 1.0
+
+
 class Replaced(Exception):  # noqa: N818 - a turn of events, not an error
     """Raised in a thread that finds that another one has taken over, or that it shall end."""
 
@@ -143,12 +147,17 @@ class Worker:
             raise self._failure
         with self._lock:
             host, place, work = self._host, self._place, self._work
-            host.outstanding = work is not None
+            # A watcher that takes nothing is no hang of ours.
+            host.outstanding = work is not None and not self._sending
+            if self._seen[0] != place.count:
+                host.counters["steps"] = host.counters.get("steps", 0) + 1
             host.gauges["stuck"] = len(self._stuck)
             if work is None or self._sending or self._seen[0] != place.count:
                 self._seen = (place.count, now)
                 host.state = "waiting" if len(self._stuck) >= self._limits.most_stuck else "running"
                 return
+            if now - self._seen[1] >= min(SLOW_SECONDS, self._limits.stuck_seconds):
+                host.state = "waiting"
             if now - self._seen[1] < self._limits.stuck_seconds:
                 return
             if len(self._stuck) >= self._limits.most_stuck:

@@ -22,7 +22,7 @@ from protocols.errors import DecodeError, ProtocolError
 from protocols.sequencing import SendWindow
 
 #: Acknowledgements are repeated several times a second: after so long without one the view is not there.
-_SILENCE_SECONDS = 3.0
+_SILENCE_SECONDS = 1.5
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from fustor.runtime.config import structure
 from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
-from fustor.runtime.zap import serve_zap, user_of
+from fustor.runtime.zap import Fence, serve_zap
 from fustor.treestore.errors import StoreUnusableError
 from fustor.treestore.writer import Writer
 from protocols.errors import MachineError, ProtocolError
@@ -59,6 +59,7 @@ class View:
         self._host = host
         self._limits = config.limits
         self._specs = [source.spec() for source in config.sources]
+        self._fence = Fence(AuthorizedKeys(config.authorized))
         self._news = trio.Event()
         self._acks: list[list[bytes]] = []
         self._reclaim_at = -math.inf
@@ -70,7 +71,7 @@ class View:
         sockets: list[MeshSocket] = []
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(serve_zap, context, AuthorizedKeys(config.authorized), ROLES)
+                await nursery.start(serve_zap, context, self._fence.authorized, ROLES)
                 curve = ServerCurve(load_secret(config.key_file).secret, ROLES)
                 data = open_socket(
                     context, zmq.PULL, bind=config.data, hwm=limits.queue, max_size=limits.batch_bytes, curve=curve
@@ -177,7 +178,7 @@ class View:
         since, size = trio.current_time(), 0
         while True:
             try:
-                user, parts = user_of(frames[0]), [frame.bytes for frame in frames]
+                user, parts = self._fence.user_of(frames[0]), [frame.bytes for frame in frames]
                 for item in self._applier.apply(user, parts):
                     size += item
                     if trio.current_time() - since >= limits.commit_seconds or size >= limits.commit_bytes:

@@ -26,6 +26,7 @@ from actors.watcher.inotify import MASK
 from actors.watcher.limits import WatcherLimits
 from fustor.runtime.actor import Host, run_actor
 from fustor.runtime.config import structure
+from fustor.runtime.deny import DataDeny
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import SourceConfig
@@ -39,10 +40,14 @@ _READ = 1 << 18
 
 @attrs.frozen
 class WatcherConfig:
-    """What a watcher is told: its source, a folder for its state, its limits."""
+    """
+    What a watcher is told: its source, a folder for its state, its limits; and what the host denies, which its scanners
+    leave out: when that changes everything has to be looked at again.
+    """
 
     source: SourceConfig
     state: str
+    deny: DataDeny = attrs.Factory(DataDeny)
     limits: WatcherLimits = attrs.Factory(WatcherLimits)
 
 
@@ -341,7 +346,8 @@ class Watcher:
         if core.items and core.items[-1][0] > self._sent:
             self._more.set()
         host = self._host
-        host.outstanding = core.outstanding
+        # What scanners owe is theirs to progress with, however slow their storage is.
+        host.outstanding = core.outstanding and not core.handed
         host.gauges.update(core.gauges())
         host.counters.update({name: count + self._totals.get(name, 0) for name, count in core.counters.items()})
 

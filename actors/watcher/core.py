@@ -1081,6 +1081,11 @@ class WatcherCore:
     # -- for people ---------------------------------------------------------------------------------------------------
 
     @property
+    def handed(self) -> bool:
+        """Whether scanners owe an answer."""
+        return bool(self._handed)
+
+    @property
     def outstanding(self) -> bool:
         """Whether scanners owe an answer, or something waits that could be handed out."""
         return bool(self._handed) or bool((self._dirty or self._stack) and self.has_room and not self.offline)

@@ -14,6 +14,8 @@ from benchmarks.measures import (
     many,
     meanwhile,
     memory,
+    orders,
+    repair,
     scan,
     small,
     sustained,
@@ -37,5 +39,7 @@ MEASURES: tuple[Measure, ...] = (
     burst.MEASURE,
     up.MEASURE,
     heartbeat.MEASURE,
+    orders.MEASURE,
+    repair.MEASURE,
     audit.MEASURE,
 )

@@ -28,6 +28,10 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
     for name in pids:
         yield Sample("CPU", shares[name], "% of a core", "less", case=name)
         yield Sample("wakeups", woken[name], "1/s", "less", case=name)
+    for side in ("fusion", "agent"):
+        if f"{side} control" in shares:
+            shell = shares[f"{side} control"] + shares[f"{side} guardian"]
+            yield Sample("CPU", shell, "% of a core", "less", case=f"{side} shell")
     yield Sample("CPU", sum(shares.values()), "% of a core", "less", case="all")
     yield Sample("wakeups", sum(woken.values()), "1/s", "less", case="all")
 
@@ -35,7 +39,8 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
 MEASURE = Measure(
     "idle",
     "Nothing happens",
-    "CPU time and voluntary context switches of each process while nobody asks and nothing changes.",
+    "CPU time and voluntary context switches of each process while nobody asks and nothing changes. A shell is a "
+    "guardian and its control actor.",
     run,
     lambda subject: True,
 )

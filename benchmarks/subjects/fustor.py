@@ -39,9 +39,9 @@ class Fustor:
         """``fustor up --detach``: returns with the first answer."""
         self.start_with(tree, folder)
 
-    def start_with(self, tree: Tree, folder: Path, *, source: str = "", limits: str = "") -> None:
-        """The same with lines added to agent.toml, for what can't be measured otherwise."""
-        self.cluster = Cluster(Path(tree.root), folder / "state", source=source, limits=limits)
+    def start_with(self, tree: Tree, folder: Path, *, source: str = "", limits: str = "", fusion: str = "") -> None:
+        """The same with lines added to agent.toml and fusion.toml, for what can't be measured otherwise."""
+        self.cluster = Cluster(Path(tree.root), folder / "state", source=source, limits=limits, fusion=fusion)
         self.web = Web(self.cluster.address, "/fs/tree")
 
     def wait_complete(self, tree: Tree) -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from fustor.admin import agents, down, stacks, stat, status, store, tree, up
+from fustor.admin import agents, down, events, keys, orders, payloads, stacks, stat, status, store, tree, up
 from fustor.admin.console import stderr
 from fustor.admin.exits import exit_code
 from fustor.admin.text import printable
@@ -41,6 +41,16 @@ def build() -> typer.Typer:
     app.command("tree")(tree.command)
     app.command("stat")(stat.command)
     app.command("stacks")(stacks.command)
+    app.command("payloads")(payloads.command)
+    for order in (orders.restart, orders.kill, orders.pause, orders.resume, orders.drain, orders.release, orders.log):
+        app.command(order.__name__)(order)
+    app.command("diagnose")(orders.diagnose)
+    app.command("events")(events.events)
+    app.command("audit")(events.audit)
+    key_commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say who may connect to Fusion.")
+    for name, key_command in (("new", keys.new), ("enroll", keys.enroll), ("revoke", keys.revoke), ("list", keys.show)):
+        key_commands.command(name)(key_command)
+    app.add_typer(key_commands, name="keys")
     checks = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on the tree store itself.")
     checks.command("check")(store.check_command)
     app.add_typer(checks, name="store")

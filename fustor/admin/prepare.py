@@ -1,9 +1,9 @@
 """
 Make a state folder ready for ``fustor up``: folders, keys that know each other, and two configuration files.
 
-What exists is kept: keys are never replaced, and a configuration file is the operator's once it is written. With two
-exceptions: ``--http`` is written into the file, and a port that ``up`` chose itself (marked so) is chosen anew when
-somebody else has it.
+What exists is kept: keys are never replaced, one that was revoked stays so, and a configuration file is the operator's
+once it is written. With two exceptions: ``--http`` is written into the file, and a port that ``up`` chose itself
+(marked so) is chosen anew when somebody else has it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from fustor.admin.keys import keys_in
 from fustor.admin.ports import choose, holder, is_free, split
 from fustor.admin.state import DEFAULTS, Side, State
 from fustor.runtime.durable import write_durably
@@ -148,12 +149,14 @@ def _folders(state: State) -> None:
 
 def _keys(state: State) -> None:
     fusion, agent = state.sides
-    authorized = fusion.keys / "authorized"
     write_public(str(fusion.keys / "fusion.pub"), load_or_create(str(fusion.keys / "fusion.key"), "fusion", "fusion"))
-    write_public(str(authorized / f"{AGENT}.pub"), load_or_create(str(agent.keys / "agent.key"), AGENT, "agent"))
-    write_public(
-        str(authorized / f"{OPERATOR}.pub"), load_or_create(str(fusion.keys / "admin.key"), OPERATOR, "operator")
-    )
+    shut_out = {pair.public for pair in keys_in(fusion.keys / "revoked").values()}
+    for pair in (
+        load_or_create(str(agent.keys / "agent.key"), AGENT, "agent"),
+        load_or_create(str(fusion.keys / "admin.key"), OPERATOR, "operator"),
+    ):
+        if pair.public not in shut_out:
+            write_public(str(fusion.keys / "authorized" / f"{pair.name}.pub"), pair)
 
 
 def _same_root(state: State, root: str) -> None:

@@ -3,7 +3,8 @@
 
 SIGUSR1 makes a process write all its stacks to its log (faulthandler, which works while the interpreter is stuck in C).
 It is sent from here and not by the control actor, because a control actor that hangs is one of the processes one wants
-to see. Processes that do not catch the signal would die of it and are left alone.
+to see. Processes that do not catch the signal would die of it and are left alone. Those of other hosts, AGENT/PAYLOAD,
+are asked for by an order instead.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Annotated
 
 import typer
 
+from fustor.admin.client import Client
 from fustor.admin.console import print_json, stdout
 from fustor.admin.exits import NotFoundError, NotRunningError
 from fustor.admin.options import JsonOption, StateOption, chosen_state
+from fustor.admin.ordering import give, report, target_of
 from fustor.admin.processes import Held, members
-from fustor.admin.state import Side
+from fustor.admin.state import Side, State
 
 #: Seconds that a process gets to write its stacks.
 SECONDS = 2.0
@@ -29,12 +32,18 @@ MOST = 64 << 10
 
 
 def command(
-    payload: Annotated[str, typer.Argument(metavar="[NAME]", help="One process (view.main, control, …).")] = "",
+    payload: Annotated[
+        str,
+        typer.Argument(metavar="[NAME]", help="One process of this host (view.main, control, …), or AGENT/PAYLOAD."),
+    ] = "",
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the stacks of all threads, of one process or all."""
     where = chosen_state(state)
+    if "/" in payload:
+        _ordered(where, payload, as_json)
+        return
     running = [(side, pid, name) for side in where.sides for pid, name in members(side).items()]
     if not running:
         raise NotRunningError(f"nothing runs in {where.folder}; start it: fustor up DIR")
@@ -49,6 +58,18 @@ def command(
     for title, text in found.items():
         stdout().print(f"== {title}", style="bold", markup=False)
         stdout().print(text if text is not None else "(does not write stacks)", markup=False)
+
+
+def _ordered(state: State, name: str, as_json: bool) -> None:
+    agent, payload = target_of(name)
+    with Client(state) as client:
+        order = give(client, agent, "stacks", payload, quiet=True)
+    if order["state"] != "done":
+        report(order, as_json=as_json)
+    elif as_json:
+        print_json({name: order["data"]["text"]})
+    else:
+        stdout().print(order["data"]["text"], markup=False)
 
 
 def dump(side: Side, pid: int, name: str) -> str | None:

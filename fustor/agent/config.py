@@ -15,9 +15,12 @@ from typing import Any
 import attrs
 
 from fustor.runtime import checks
+from fustor.runtime.audit import AuditLimits
 from fustor.runtime.config import read_toml, shorten, structure
+from fustor.runtime.deny import DataDeny
 from fustor.runtime.source import NAME, SourceConfig
 from protocols.errors import ConfigError
+from protocols.orders import FUSION, KINDS, OrderPolicy
 from protocols.supervision import Policy
 
 #: A CURVE key as text: 40 characters of Z85 (ZeroMQ RFC 32).
@@ -56,6 +59,8 @@ class AgentSection:
     fusion_key_file: str = ""
 
     def __attrs_post_init__(self) -> None:
+        if self.id == FUSION:
+            raise ConfigError("id", self.id, "another name is accepted: this one is Fusion's own")
         if self.fusion_key and self.fusion_key_file:
             raise ConfigError("fusion_key_file", self.fusion_key_file, "only one of it and fusion_key is accepted")
 
@@ -67,13 +72,40 @@ class AgentLimits:
 
     Attributes:
         shell: how payloads are supervised.
+        orders: what is borne of orders.
+        audit: size of the audit log.
         watcher, scanner, syncer: passed on to these payloads, which validate them.
     """
 
     shell: Policy = attrs.field(factory=Policy)
+    orders: OrderPolicy = attrs.field(factory=OrderPolicy)
+    audit: AuditLimits = attrs.field(factory=AuditLimits)
     watcher: dict[str, Any] = attrs.Factory(dict)
     scanner: dict[str, Any] = attrs.Factory(dict)
     syncer: dict[str, Any] = attrs.Factory(dict)
+
+
+def _kinds(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
+    for index, kind in enumerate(value):
+        if kind not in KINDS:
+            raise ConfigError(f"{attribute.name}[{index}]", shorten(kind), f"one of {', '.join(KINDS)} is accepted")
+
+
+@attrs.frozen(kw_only=True)
+class DenySection(DataDeny):
+    """
+    ``[deny]``: what nobody may order of this host, and what of its files is never shown, whatever Fusion says.
+
+    Attributes:
+        orders: kinds of orders.
+    """
+
+    orders: tuple[str, ...] = attrs.field(default=(), validator=_kinds)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the payloads are told of it."""
+        return {field.name: getattr(self, field.name) for field in attrs.fields(DataDeny)}
 
 
 @attrs.frozen
@@ -82,6 +114,7 @@ class AgentConfig:
 
     agent: AgentSection
     sources: tuple[SourceConfig, ...] = attrs.field(validator=_source_count)
+    deny: DenySection = attrs.field(factory=DenySection)
     limits: AgentLimits = attrs.field(factory=AgentLimits)
 
     @property

@@ -11,7 +11,10 @@ import logging
 import os
 import random
 import secrets
+from typing import Any
 
+import attrs
+import trio
 import zmq
 
 import fustor
@@ -19,13 +22,18 @@ from fustor.agent.config import AgentConfig
 from fustor.agent.link import Link
 from fustor.agent.memory import Memory
 from fustor.agent.payloads import payloads
+from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
+from fustor.runtime.diagnosis import Diagnoses
 from fustor.runtime.endpoint import parse_endpoint
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import KeyPair, load_public, load_secret
+from fustor.runtime.performing import Executor
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ClientCurve
-from protocols.messages import Endpoints
+from protocols.happenings import Teller
+from protocols.messages import CHUNK_BYTES, Chunk, Endpoints, Fetch, Happenings, HeartbeatReply, Order
+from protocols.orders import Performer
 from protocols.session import Accepted, AgentPolicy, AgentSession, Refused, Superseded
 
 
@@ -56,7 +64,30 @@ class AgentControl:
         self._superseded = False
         self.memory = Memory(os.path.join(config.agent.state, "session.json"), log)
         self.memory.begin()
-        self.shell = Shell(self._context, keeper, log=log, policy=config.limits.shell, endpoint=lifeline)
+        state = config.agent.state
+        self.shell = Shell(
+            self._context,
+            keeper,
+            log=log,
+            policy=config.limits.shell,
+            endpoint=lifeline,
+            log_folder=os.path.join(state, "log"),
+            holds=os.path.join(state, "holds.json"),
+        )
+        self.teller = Teller(self.shell.story)
+        self.shell.on_news = self._tell
+        self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
+        self.diagnoses = Diagnoses(os.path.join(state, "diagnoses"), self.shell, self.audit, self._describe)
+        self.executor = Executor(
+            config.agent.id,
+            Performer(frozenset(config.deny.orders), config.limits.orders),
+            self.shell,
+            self.audit,
+            answer=self._answer,
+            diagnose=self.diagnoses.make,
+            log=log,
+        )
+        self._fetches, self._fetched = trio.open_memory_channel[Fetch](4)
         session = AgentSession(
             agent=config.agent.id,
             epoch=self.memory.epoch,
@@ -74,6 +105,8 @@ class AgentControl:
             statuses=self.shell.statuses,
             on_outcome=self._heed,
             log=log,
+            on_request=self._ask,
+            on_reply=self._confirmed,
         )
 
     async def run(self) -> None:
@@ -83,12 +116,69 @@ class AgentControl:
             await serve(
                 self._keeper,
                 self.shell,
-                {"link": self.link.run, "memory": self.memory.keep},
+                {
+                    "link": self.link.run,
+                    "memory": self.memory.keep,
+                    "orders": self.executor.run,
+                    "fetches": self._serve_fetches,
+                },
                 log=self._log,
                 farewell=lambda: self.link.goodbye("stopped"),
             )
         finally:
+            self.audit.close()
             self._context.term()
+
+    # -- orders and news --------------------------------------------------------------------------------------------
+
+    def _ask(self, message: Order | Fetch) -> None:
+        """Fusion wants something."""
+        if isinstance(message, Order):
+            self.executor.take(message, self.link.session.age_of(message.beat, trio.current_time()))
+            return
+        try:
+            self._fetches.send_nowait(message)
+        except trio.WouldBlock:
+            self.link.counters["unsent"] += 1  # Fusion asks again
+
+    def _answer(self, order_id: str) -> None:
+        self.link.send(self.executor.performer.result(order_id, self.config.agent.id, self.memory.epoch))
+
+    def _tell(self) -> None:
+        """One message of news, small enough that a heartbeat behind it is not late."""
+        before = self.teller.sent
+        news = self.teller.due(CHUNK_BYTES)
+        if news and not self.link.send(
+            Happenings(agent=self.config.agent.id, epoch=self.memory.epoch, happenings=news)
+        ):
+            self.teller.sent = before
+
+    def _confirmed(self, reply: HeartbeatReply) -> None:
+        self.teller.confirm(reply.happenings)
+        self._tell()
+
+    async def _serve_fetches(self) -> None:
+        async for wanted in self._fetched:
+            total, data = await trio.to_thread.run_sync(self.diagnoses.piece, wanted.id, wanted.offset)
+            agent, epoch = self.config.agent.id, self.memory.epoch
+            self.link.send(Chunk(agent=agent, epoch=epoch, id=wanted.id, offset=wanted.offset, total=total, data=data))
+
+    def _describe(self) -> dict[str, Any]:
+        session = self.link.session
+        return {
+            "configuration": attrs.asdict(self.config),
+            "session": {
+                "state": session.state.value,
+                "epoch": session.epoch,
+                "rtt_us": session.rtt_us,
+                "logins": session.logins,
+                "heartbeats": session.heartbeats,
+            },
+            "counters": {**self.shell.counters, **self.link.counters, **self.executor.performer.counters},
+            "failures": dict(self.shell.failures),
+        }
+
+    # -- session ----------------------------------------------------------------------------------------------------
 
     def _curve(self) -> ClientCurve:
         key = self.config.agent.fusion_key or load_public(self.config.fusion_key_file).public

@@ -19,7 +19,17 @@ from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, open_socket
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
-from protocols.messages import HeartbeatReply, Login, LoginReply, PayloadStatus
+from protocols.messages import (
+    Chunk,
+    Fetch,
+    Happenings,
+    HeartbeatReply,
+    Login,
+    LoginReply,
+    Order,
+    OrderResult,
+    PayloadStatus,
+)
 from protocols.session import (
     Accepted,
     AgentEffect,
@@ -46,6 +56,8 @@ class Link:
         session: not started yet.
         statuses: of the payloads, for heartbeats.
         on_outcome: told of Accepted, Superseded and Refused.
+        on_request: told of an order or a fetch of this session; answers with :meth:`send`.
+        on_reply: told of each answered heartbeat.
         log: for transitions.
     """
 
@@ -59,9 +71,13 @@ class Link:
         statuses: Callable[[], tuple[PayloadStatus, ...]],
         on_outcome: Callable[[Accepted | Superseded | Refused], None],
         log: logging.Logger,
+        on_request: Callable[[Order | Fetch], None] = lambda message: None,
+        on_reply: Callable[[HeartbeatReply], None] = lambda message: None,
     ) -> None:
         self.session = session
-        self.counters = dict.fromkeys(("connections", "bad_messages", "unsent"), 0)
+        self.counters = dict.fromkeys(("connections", "bad_messages", "unsent", "strays"), 0)
+        self._on_request = on_request
+        self._on_reply = on_reply
         self._context = context
         self._endpoint = endpoint
         self._curve = curve
@@ -87,6 +103,12 @@ class Link:
             finally:
                 self._close()
 
+    def send(self, message: Happenings | OrderResult | Chunk) -> bool:
+        """Send it now if Fusion is there and takes it; whoever needs it asks again."""
+        if self._socket is None or self.session.state is not AgentState.ONLINE:
+            return False
+        return self._send_nowait(self._socket, message)
+
     def goodbye(self, reason: str) -> None:
         """Last words; they leave while the link is being cancelled."""
         for effect in self.session.stop(reason, trio.current_time()):
@@ -108,12 +130,21 @@ class Link:
 
     def _hear(self, frames: list[bytes]) -> list[AgentEffect]:
         try:
-            message: Any = decode(frames[-1], LoginReply, HeartbeatReply)
+            message: Any = decode(frames[-1], LoginReply, HeartbeatReply, Order, Fetch)
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message of Fusion", extra={"error": str(error)})
             return []
-        return self.session.receive(message, trio.current_time())
+        if isinstance(message, Order | Fetch):
+            if message.epoch != self.session.epoch or self.session.state is not AgentState.ONLINE:
+                self.counters["strays"] += 1  # meant for another session
+            else:
+                self._on_request(message)
+            return []
+        effects = self.session.receive(message, trio.current_time())
+        if isinstance(message, HeartbeatReply) and self.session.state is AgentState.ONLINE:
+            self._on_reply(message)
+        return effects
 
     async def _carry_out(self, effects: list[AgentEffect], socket: MeshSocket) -> bool:
         """False when the connection is given up."""
@@ -133,11 +164,13 @@ class Link:
                     self._on_outcome(effect)
         return keep
 
-    def _send_nowait(self, socket: MeshSocket, message: Any) -> None:
+    def _send_nowait(self, socket: MeshSocket, message: Any) -> bool:
         try:
             socket.send_nowait([encode(message)])
         except trio.WouldBlock:
             self.counters["unsent"] += 1
+            return False
+        return True
 
     def _close(self) -> None:
         socket, self._socket = self._socket, None

@@ -30,12 +30,12 @@ def _argv(kind: str) -> tuple[str, ...]:
 def watcher_config(config: AgentConfig, source: SourceConfig) -> dict[str, Any]:
     """What the watcher of ``source`` is told."""
     state = os.path.join(config.agent.state, "sources", source.name)
-    return {"source": attrs.asdict(source), "state": state, "limits": config.limits.watcher}
+    return {"source": attrs.asdict(source), "state": state, "deny": config.deny.data, "limits": config.limits.watcher}
 
 
 def scanner_config(config: AgentConfig, source: SourceConfig, slot: int) -> dict[str, Any]:
     """What scanner ``slot`` of ``source`` is told."""
-    return {"source": attrs.asdict(source), "slot": slot, "limits": config.limits.scanner}
+    return {"source": attrs.asdict(source), "slot": slot, "deny": config.deny.data, "limits": config.limits.scanner}
 
 
 def syncer_config(config: AgentConfig, endpoints: Endpoints) -> dict[str, Any]:

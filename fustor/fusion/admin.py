@@ -1,21 +1,31 @@
 """
 Questions and orders of people: one table of operations, with the roles that may ask for each.
 
-========= ============== ================= ==========================================================================
-op        arguments      roles             answer
-========= ============== ================= ==========================================================================
-ping                     observer operator ``{"pong": true}``
-status                   observer operator software, pid, uptime, endpoints, views, counters, payloads, agents
-agents    agent=""       observer operator list of agents (or the one named): link, epoch, rtt_us, sources, payloads
-stacks    payload        operator          ``{"log": file}``: the stacks of its threads go to its log
-restart   payload        operator          ``{"restarting": payload}``
-========= ============== ================= ==========================================================================
+=========== =================================== ======== ============================================================
+op          arguments                           roles    answer
+=========== =================================== ======== ============================================================
+ping                                            anybody  ``{"pong": true}``
+status                                          anybody  software, pid, endpoints, views, counters, payloads, agents
+agents      agent=""                            anybody  list of agents (or one): link, epoch, rtt_us, payloads …
+payloads    agent=""                            anybody  list of ``{agent, payloads}``, Fusion's own as ``fusion``
+events      after="0" side="" evidence=""       anybody  ``{events, next, lost}``: what happened anywhere
+audit       after="0"                           anybody  ``{entries, next}``: recent entries of the audit log
+orders                                          anybody  the orders that are remembered, newest last
+order       id target kind payload="" ttl=""    by kind  the order, as ``order-state``; signal="", lines="" for its kind
+            signal="" lines=""
+order-state id                                  anybody  id, number, target, kind, payload, by, state, final, text, data
+fetch       id offset="0"                       actors   ``{total, data}``: a piece of a diagnosis
+=========== =================================== ======== ============================================================
 
-What this module does not do: receive or send (see ``fustor.fusion.control``), or touch an agent's payloads.
+Everybody who may connect has one of the roles observer, operator and deployer; what an order needs is in
+:data:`protocols.orders.KINDS`. All arguments are text.
+
+What this module does not do: receive or send (see ``fustor.fusion.control``), or carry an order out.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,17 +34,17 @@ import attrs
 
 import fustor
 from fustor.fusion.config import FusionConfig
+from fustor.fusion.events import Events
+from fustor.fusion.orders import Orders
 from fustor.fusion.payloads import query_addresses, view_addresses
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
 from protocols.errors import RequestError
+from protocols.orders import DEPLOYER, FUSION, OPERATOR, ROLES
 from protocols.session import AgentLink, FusionSession
 
-_ANYBODY = frozenset({"observer", "operator"})
-_OPERATOR = frozenset({"operator"})
-
-#: Who may connect to the admin socket.
-ROLES = _ANYBODY
+_ANYBODY = ROLES
+_ACTORS = frozenset({OPERATOR, DEPLOYER})
 
 
 @attrs.define(eq=False)
@@ -50,6 +60,8 @@ class Administration:
         zap: handshakes counted.
         counters: more of them, for ``status``.
         started: when this control actor did.
+        events: what happened anywhere.
+        orders: gives and follows them.
     """
 
     config: FusionConfig
@@ -59,10 +71,12 @@ class Administration:
     zap: ZapCounts
     counters: Mapping[str, int]
     started: float
+    events: Events
+    orders: Orders
 
-    def answer(self, role: str, op: str, args: Mapping[str, Any]) -> Any:
+    def answer(self, role: str, op: str, args: Mapping[str, Any], *, by: str = "") -> Any:
         """
-        Plain data that answers ``op``.
+        Plain data that answers ``op`` of ``by``.
 
         Raises:
             RequestError: no such operation, not for this role, or a wrong argument.
@@ -81,7 +95,18 @@ class Administration:
             if not isinstance(value, str):
                 shown = repr(value)[:64]
                 raise RequestError(name, shown, "a name is accepted" if value is not None else "it is required: a name")
-        return act(self, **{name: args.get(name, default) for name, default in needed.items()})
+        given = {name: args.get(name, default) for name, default in needed.items()}
+        return act(self, **given, by=by, role=role) if op == "order" else act(self, **given)
+
+    def fetch_of(self, role: str, args: Mapping[str, Any]) -> tuple[str, int]:
+        """
+        Id and offset of a ``fetch``.
+
+        Raises:
+            RequestError: as :meth:`answer`.
+        """
+        order_id, offset = self.answer(role, "fetch", args)
+        return order_id, offset
 
     def _ping(self) -> Any:
         return {"pong": True}
@@ -112,6 +137,8 @@ class Administration:
                 **self.shell.counters,
                 "refused": self.session.refused,
                 "zap_refused": self.zap.refused,
+                "fenced": self.zap.fenced,
+                **{f"orders_{name}": count for name, count in self.orders.issuer.counters.items()},
             },
             "failures": dict(self.shell.failures),
             "payloads": [_plain(status) for status in self.shell.statuses()],
@@ -142,13 +169,43 @@ class Administration:
             "payloads": [_plain(status) for status in link.payloads],
         }
 
-    def _stacks(self, payload: str) -> Any:
-        self.shell.dump_stacks(payload)
-        return {"log": os.path.join(self.config.fusion.state, "log", f"{payload}.log")}
+    def _payloads(self, agent: str) -> Any:
+        sides: list[dict[str, Any]] = []
+        if agent in ("", FUSION):
+            sides.append({"agent": FUSION, "payloads": [_plain(status) for status in self.shell.statuses()]})
+        if agent != FUSION:
+            sides += [{"agent": link["agent"], "payloads": link["payloads"]} for link in self._agents(agent)]
+        return sides
 
-    def _restart(self, payload: str) -> Any:
-        self.shell.restart(payload, "restart ordered")
-        return {"restarting": payload}
+    def _events(self, after: str, side: str, evidence: str) -> Any:
+        return self.events.after(_number("after", after), side, evidence=bool(evidence))
+
+    def _audit(self, after: str) -> Any:
+        entries = self.orders.audit.after(_number("after", after))
+        return {"entries": entries, "next": entries[-1]["n"] if entries else _number("after", after)}
+
+    def _orders(self) -> Any:
+        return [{**self.orders.state(order_id), "data": {}} for order_id in self.orders.issuer.tickets]
+
+    def _order_state(self, id: str) -> Any:  # noqa: A002 - the name of the argument on the wire
+        return self.orders.state(id)
+
+    def _order(self, id: str, target: str, kind: str, payload: str, ttl: str, by: str, role: str, **more: str) -> Any:  # noqa: A002
+        try:
+            seconds = float(ttl) if ttl else self.config.limits.orders.ttl_seconds
+        except ValueError:
+            seconds = math.nan
+        args = {name: value for name, value in more.items() if value}
+        return self.orders.give(target, kind, payload, args, order_id=id, by=by, role=role, ttl=seconds)
+
+    def _fetch(self, id: str, offset: str) -> Any:  # noqa: A002
+        return id, _number("offset", offset)
+
+
+def _number(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 16):
+        raise RequestError(name, value[:64], "a whole number is accepted")
+    return int(value)
 
 
 def _plain(status: Any) -> dict[str, Any]:
@@ -161,6 +218,15 @@ OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[...,
     "ping": (_ANYBODY, {}, Administration._ping),
     "status": (_ANYBODY, {}, Administration._status),
     "agents": (_ANYBODY, {"agent": ""}, Administration._agents),
-    "stacks": (_OPERATOR, {"payload": None}, Administration._stacks),
-    "restart": (_OPERATOR, {"payload": None}, Administration._restart),
+    "payloads": (_ANYBODY, {"agent": ""}, Administration._payloads),
+    "events": (_ANYBODY, {"after": "0", "side": "", "evidence": ""}, Administration._events),
+    "audit": (_ANYBODY, {"after": "0"}, Administration._audit),
+    "orders": (_ANYBODY, {}, Administration._orders),
+    "order": (
+        _ANYBODY,
+        {"id": None, "target": None, "kind": None, "payload": "", "ttl": "", "signal": "", "lines": ""},
+        Administration._order,
+    ),
+    "order-state": (_ANYBODY, {"id": None}, Administration._order_state),
+    "fetch": (_ACTORS, {"id": None, "offset": "0"}, Administration._fetch),
 }

@@ -13,10 +13,12 @@ from typing import Any
 import attrs
 
 from fustor.runtime import checks
+from fustor.runtime.audit import AuditLimits
 from fustor.runtime.config import between, read_toml, shorten, structure
 from fustor.runtime.endpoint import Address, parse_address, parse_endpoint
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError
+from protocols.orders import OrderPolicy
 from protocols.supervision import Policy
 
 
@@ -100,10 +102,14 @@ class FusionLimits:
 
     Attributes:
         shell: how payloads are supervised.
+        orders: what is borne of orders.
+        audit: size of the audit log.
         view, query: passed on to these payloads, which validate them.
     """
 
     shell: Policy = attrs.field(factory=Policy)
+    orders: OrderPolicy = attrs.field(factory=OrderPolicy)
+    audit: AuditLimits = attrs.field(factory=AuditLimits)
     view: dict[str, Any] = attrs.Factory(dict)
     query: dict[str, Any] = attrs.Factory(dict)
 

@@ -12,25 +12,47 @@ import math
 import os
 from typing import Any
 
+import attrs
 import trio
 import zmq
 
-from fustor.fusion.admin import ROLES, Administration
+from fustor.fusion.admin import Administration
 from fustor.fusion.config import FusionConfig
+from fustor.fusion.events import Events
+from fustor.fusion.orders import Orders
 from fustor.fusion.payloads import agent_endpoints, payloads
+from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_secret
 from fustor.runtime.mesh import MeshSocket, PeerGone
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ServerCurve, open_socket
-from fustor.runtime.zap import ZapCounts, serve_zap, user_of
+from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
 from protocols.codec import CONTROL_LIMITS, decode, encode
 from protocols.errors import ProtocolError, RequestError
-from protocols.messages import AdminReply, AdminRequest, Goodbye, Heartbeat, HeartbeatReply, Login, LoginReply
+from protocols.messages import (
+    AdminReply,
+    AdminRequest,
+    Chunk,
+    Fetch,
+    Goodbye,
+    Happenings,
+    Heartbeat,
+    HeartbeatReply,
+    Login,
+    LoginReply,
+    Order,
+    OrderResult,
+)
+from protocols.orders import FUSION, ROLES
 from protocols.session import FusionSession
 
 _AGENTS = frozenset({"agent"})
+#: How often it is looked whether a key was withdrawn that is not heard of meanwhile.
+KEYS_SECONDS = 0.25
+#: Answers that need the disk, at a time.
+SLOW_ANSWERS = 4
 
 
 class FusionControl:
@@ -51,21 +73,79 @@ class FusionControl:
         self._authorized = AuthorizedKeys(os.path.join(keys, "authorized"))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.zap = ZapCounts()
+        self._fence = Fence(self._authorized, self.zap)
+        #: Agent in session → its key, and the connection that it logged in by.
+        self._keys: dict[str, tuple[str, Connection]] = {}
         self.counters = dict.fromkeys(("logins", "heartbeats", "requests", "bad_messages", "unsent"), 0)
         self.session = FusionSession(self._endpoints, config.fusion.heartbeat_seconds)
-        self.shell = Shell(self._context, keeper, log=log, policy=config.limits.shell, endpoint=lifeline)
+        state = config.fusion.state
+        self.shell = Shell(
+            self._context,
+            keeper,
+            log=log,
+            policy=config.limits.shell,
+            endpoint=lifeline,
+            log_folder=os.path.join(state, "log"),
+            holds=os.path.join(state, "holds.json"),
+        )
+        self.events = Events()
+        self._told = 0
+        self.shell.on_news = self._hear_ourselves
+        self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
+        self._agents_socket: MeshSocket | None = None
+        self.orders = Orders(
+            state,
+            config.limits.orders,
+            self.audit,
+            self.session,
+            self.shell,
+            send=self._send_agent,
+            describe=self._describe,
+            log=log,
+        )
         self.administration = Administration(
-            config, self.session, self.shell, trio.current_time, self.zap, self.counters, trio.current_time()
+            config,
+            self.session,
+            self.shell,
+            trio.current_time,
+            self.zap,
+            self.counters,
+            trio.current_time(),
+            self.events,
+            self.orders,
         )
 
     async def run(self) -> None:
         """Until SIGTERM; returns when the payloads are stopped."""
         self.shell.set_desired(payloads(self.config))
-        services = {"zap": self._serve_zap, "agents": self._serve_agents, "admin": self._serve_admin}
+        services = {
+            "zap": self._serve_zap,
+            "agents": self._serve_agents,
+            "admin": self._serve_admin,
+            "orders": self.orders.run,
+            "keys": self._watch_keys,
+        }
         try:
             await serve(self._keeper, self.shell, services, log=self._log)
         finally:
+            self.audit.close()
             self._context.term()
+
+    def _hear_ourselves(self) -> None:
+        for one in self.shell.story.after(self._told):
+            self.events.add(FUSION, one)
+        self._told = self.shell.story.last
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "configuration": attrs.asdict(self.config),
+            "counters": {**self.counters, **self.shell.counters, **self.orders.issuer.counters},
+            "failures": dict(self.shell.failures),
+            "agents": [
+                {"agent": link.agent, "link": link.state.value, "epoch": link.epoch, "rtt_us": link.rtt_us}
+                for link in self.session.links.values()
+            ],
+        }
 
     def _endpoints(self, agent: str) -> tuple[Any, ...]:
         return agent_endpoints(self.config, self._pair.public, agent)
@@ -77,25 +157,61 @@ class FusionControl:
     async def _serve_zap(self) -> None:
         await serve_zap(self._context, self._authorized, _AGENTS | ROLES, counts=self.zap)
 
+    async def _watch_keys(self) -> None:
+        """End the sessions of keys that are withdrawn, also of agents that say nothing."""
+        before: object = None
+        while True:
+            now = self._authorized.signature()
+            if now != before:
+                before = now
+                for agent, (key, _) in list(self._keys.items()):
+                    if not self._fence.holds("agent", agent, key):
+                        await self._revoked(agent)
+            await trio.sleep(KEYS_SECONDS)
+
+    async def _revoked(self, agent: str) -> None:
+        """The key of an agent in session was withdrawn."""
+        _, connection = self._keys.pop(agent)
+        connection.end()
+        if self.session.revoke(agent, trio.current_time()):
+            text = "its key was revoked: its session is over"
+            self._log.warning("session ended", extra={"agent": agent, "reason": text})
+            self.shell.tell("", "side", f"agent {agent}: {text}")
+            await self.audit.note({"entry": "revoked", "target": agent, "text": text}, self._log)
+
     # -- agents -----------------------------------------------------------------------------------------------------
 
     async def _serve_agents(self) -> None:
-        socket = self._open(self.config.fusion.control, _AGENTS)
+        socket = self._agents_socket = self._open(self.config.fusion.control, _AGENTS)
         try:
             while True:
                 due = self.session.wake_at
                 with trio.move_on_at(math.inf if due is None else due):
                     frames = await socket.receive_frames()
-                    self._hear_agent(socket, frames)
+                    await self._hear_agent(socket, frames)
                 for link in self.session.tick(trio.current_time()):
                     self._log.warning("agent lost", extra={"agent": link.agent, "epoch": link.epoch})
+                    self.shell.tell("", "side", f"agent {link.agent} lost, epoch {link.epoch}")
         finally:
+            self._agents_socket = None
             socket.close()
 
-    def _hear_agent(self, socket: MeshSocket, frames: list[zmq.Frame]) -> None:
+    def _send_agent(self, agent: str, message: Order | Fetch) -> bool:
+        if self._agents_socket is None or agent not in self._keys:
+            return False
+        if not self._fence.holds("agent", agent, self._keys[agent][0]):
+            return False  # a withdrawn key is told nothing; whoever watches the keys ends its session
+        return self._reply(self._agents_socket, self.session.links[agent].peer, encode(message))
+
+    async def _hear_agent(self, socket: MeshSocket, frames: list[zmq.Frame]) -> None:
         try:
-            user = user_of(frames[-1])
-            message: Any = decode(frames[-1].bytes, Login, Heartbeat, Goodbye)
+            user = self._fence.user_of(frames[-1])
+            message: Any = decode(frames[-1].bytes, Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk)
+        except KeyWithdrawn:
+            _, agent, key = credentials_of(frames[-1])
+            if agent in self._keys and self._keys[agent][0] == key:
+                await self._revoked(agent)
+            return
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message of an agent", extra={"error": str(error)})
@@ -108,10 +224,20 @@ class FusionControl:
             extra = {"agent": message.agent[:64], "epoch": message.epoch, "outcome": reply.outcome}
             if reply.reason:
                 extra["reason"] = reply.reason
+            if reply.outcome == "accepted":
+                self._keys[message.agent] = credentials_of(frames[-1])[2], Connection.of(frames[-1])
+                self.shell.tell("", "side", f"agent {message.agent} logged in, epoch {message.epoch}")
             self._log.info("login", extra=extra)
         elif isinstance(message, Heartbeat):
             self.counters["heartbeats"] += 1
             reply = self.session.heartbeat(peer, user, message, now)
+        elif isinstance(message, Happenings):
+            for one in self.session.happenings(peer, user, message):
+                self.events.add(message.agent, one)
+        elif isinstance(message, OrderResult | Chunk):
+            if self.session.current(peer, user, message.agent, message.epoch) is not None:
+                hear = self.orders.heard if isinstance(message, OrderResult) else self.orders.chunk
+                hear(message.agent, message)  # type: ignore[arg-type]
         else:
             self.session.goodbye(peer, user, message, now)
             self._log.info("goodbye", extra={"agent": message.agent[:64], "reason": message.reason[:200]})
@@ -123,27 +249,46 @@ class FusionControl:
     async def _serve_admin(self) -> None:
         socket = self._open(self.config.fusion.admin, ROLES)
         try:
-            while True:
-                frames = await socket.receive_frames()
-                try:
-                    role, name = user_of(frames[-1])
-                    request = decode(frames[-1].bytes, AdminRequest)
-                except ProtocolError as error:
-                    self.counters["bad_messages"] += 1
-                    self._log.debug("bad message of an administrator", extra={"error": str(error)})
-                    continue
-                self.counters["requests"] += 1
-                if request.op not in ("ping", "status", "agents"):
-                    self._log.info(
-                        "order", extra={"by": name, "op": request.op[:64], "arguments": repr(request.args)[:200]}
-                    )
-                self._reply(socket, frames[0].bytes, self._answer(role, request))
+            async with trio.open_nursery() as nursery:
+                await self._answer_all(socket, nursery)
         finally:
             socket.close()
 
-    def _answer(self, role: str, request: AdminRequest) -> bytes:
+    async def _answer_all(self, socket: MeshSocket, nursery: trio.Nursery) -> None:
+        under_way = trio.CapacityLimiter(SLOW_ANSWERS)
+        while True:
+            frames = await socket.receive_frames()
+            try:
+                role, name = self._fence.user_of(frames[-1])
+                request = decode(frames[-1].bytes, AdminRequest)
+            except ProtocolError as error:
+                self.counters["bad_messages"] += 1
+                self._log.debug("bad message of an administrator", extra={"error": str(error)})
+                continue
+            self.counters["requests"] += 1
+            peer = frames[0].bytes
+            if request.op == "fetch":
+                nursery.start_soon(self._answer_slowly, socket, peer, role, request, under_way)
+            else:
+                self._reply(socket, peer, self._answer(role, name, request))
+
+    async def _answer_slowly(
+        self, socket: MeshSocket, peer: bytes, role: str, request: AdminRequest, under_way: trio.CapacityLimiter
+    ) -> None:
+        """What needs the disk; few at a time."""
+        async with under_way:
+            try:
+                order_id, offset = self.administration.fetch_of(role, request.args)
+                piece = await self.orders.piece(order_id, offset)
+            except RequestError as error:
+                reply = AdminReply(request=request.request, ok=False, error=str(error))
+            else:
+                reply = AdminReply(request=request.request, ok=True, data=piece)
+        self._reply(socket, peer, encode(reply))
+
+    def _answer(self, role: str, name: str, request: AdminRequest) -> bytes:
         try:
-            data = self.administration.answer(role, request.op, request.args)
+            data = self.administration.answer(role, request.op, request.args, by=name)
         except RequestError as error:
             return encode(AdminReply(request=request.request, ok=False, error=str(error)))
         except Exception as error:
@@ -156,9 +301,11 @@ class FusionControl:
             return encode(AdminReply(request=request.request, ok=False, error=advice))
         return reply
 
-    def _reply(self, socket: MeshSocket, peer: bytes, frame: bytes) -> None:
+    def _reply(self, socket: MeshSocket, peer: bytes, frame: bytes) -> bool:
         try:
             socket.send_nowait([peer, frame])
         except (PeerGone, trio.WouldBlock):
             # It left, or does not read: a heartbeat or question will come again, or not.
             self.counters["unsent"] += 1
+            return False
+        return True

@@ -9,16 +9,17 @@ Keeper channel
 
     Control actor → guardian: ``{"op": …, "id": n, …}``; without ``id`` no answer is sent.
 
-    ========== ================================================= ============================================
-    op         fields                                            answer
-    ========== ================================================= ============================================
-    ``spawn``  name, argv, env, fds (names), token, data_bytes   ``pid``, once exec has succeeded
-    ``kill``   name, signal (number)                             nothing
-    ``list``                                                     ``slots`` in packets; ``more`` but on the last
-    ``forget`` name of a slot whose process has exited           nothing
-    ``status``                                                   ``counters``
-    ``beat``                                                     nothing
-    ========== ================================================= ============================================
+    =========== ================================================= ============================================
+    op          fields                                            answer
+    =========== ================================================= ============================================
+    ``spawn``   name, argv, env, fds (names), token, data_bytes   ``pid``, once exec has succeeded
+    ``kill``    name, signal (number)                             nothing
+    ``list``                                                      ``slots`` in packets; ``more`` but on the last
+    ``forget``  name of a slot whose process has exited           nothing
+    ``abandon`` name of a slot whose process runs                 ``name``, the new one; the old one is free
+    ``status``                                                    ``counters``
+    ``beat``                                                      nothing
+    =========== ================================================= ============================================
 
     Guardian → control actor: answers ``{"re": n, …}`` or ``{"re": n, "error": {field, value, accepted, errno}}``,
     and ``{"event": "exit", name, pid, token, code, signal, maxrss, cpu}`` (``maxrss`` in bytes, ``cpu`` in seconds).

@@ -431,6 +431,12 @@ class Guardian:
         self._changed = True
         self._answer(channel, number, {})
 
+    def _do_abandon(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        slot = self._table.abandon(requests.name(fields))
+        self._changed = True
+        self._logs.write("ERROR", "a process that can't be killed is abandoned", name=slot.name, pid=slot.pid)
+        self._answer(channel, number, {"name": slot.name})
+
     def _do_status(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
         now = {"log_failures": self._logs.failures, "uptime_seconds": int(time.monotonic() - self._began)}
         self._answer(channel, number, {"counters": {**self._counters, **now}})
@@ -447,6 +453,7 @@ class Guardian:
         "kill": _do_kill,
         "list": _do_list,
         "forget": _do_forget,
+        "abandon": _do_abandon,
         "status": _do_status,
         "beat": _do_beat,
     }

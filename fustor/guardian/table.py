@@ -123,6 +123,21 @@ class Table:
             raise RefusedError("name", name, "is running; it can be forgotten once it has exited")
         del self._slots[name]
 
+    def abandon(self, name: str) -> Slot:
+        """
+        Give a running process another name, made of this one and its pid, so that the name is free.
+
+        Raises:
+            RefusedError: there is none of this name, it has exited, or the table is full.
+        """
+        slot = self.running(name)
+        if len(self._slots) >= self.limit:
+            raise RefusedError("name", name, f"{self.limit} slots are in use; forget one, or raise `slots`")
+        del self._slots[name]
+        slot.name = f"{name}.abandoned.{slot.pid}"
+        self._slots[slot.name] = slot
+        return slot
+
     def slots(self) -> list[Slot]:
         """All slots, in the order of their first start."""
         return list(self._slots.values())

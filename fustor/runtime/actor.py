@@ -155,7 +155,7 @@ class _Actor(abc.ABC, Generic[Run]):
             host.state,
             outstanding=host.outstanding,
             counters=host.counters,
-            gauges=host.gauges,
+            gauges={**host.gauges, "loop_lag_us": round(self._lifeline.lag_seconds * 1e6)},
             facts=host.facts,
         )
 

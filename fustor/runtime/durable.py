@@ -32,15 +32,34 @@ def write_durably(path: str, content: bytes, mode: int = 0o600) -> None:
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise MachineError(f"{path} can't be written: {error.strerror}") from error
+
+
+def move(path: str, to: str) -> None:
+    """
+    Give a file another place on the same file system, and replace what is there.
+
+    Raises:
+        MachineError: it can't be.
+    """
+    try:
+        os.rename(path, to)
+        _sync_folder(to)
+        _sync_folder(path)
+    except OSError as error:
+        raise MachineError(f"{path} can't be moved to {to}: {error.strerror}") from error
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_json(path: str, value: Any) -> None:

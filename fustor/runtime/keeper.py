@@ -206,6 +206,20 @@ class Keeper:
         """
         await self._ask("forget", name=name)
 
+    async def abandon(self, name: str) -> str:
+        """
+        Free the name of a process that can't be killed.
+
+        Returns:
+            The name that it has from now on.
+
+        Raises:
+            RequestError: there is no such slot, or it is not running.
+            KeeperGone: see there.
+        """
+        answers = await self._ask("abandon", name=name)
+        return str(answers[0]["name"])
+
     async def status(self) -> dict[str, int]:
         """
         The guardian's own counters, and its ``uptime_seconds``.

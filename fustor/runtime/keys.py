@@ -26,7 +26,7 @@ from protocols.errors import ConfigError, FustorError, MachineError
 _log = logging.getLogger(__name__)
 
 #: Who a key can belong to.
-ROLES = frozenset({"fusion", "agent", "operator", "observer"})
+ROLES = frozenset({"fusion", "agent", "deployer", "operator", "observer"})
 
 #: Characters of a key in Z85: 32 bytes.
 KEY_CHARACTERS = 40
@@ -79,7 +79,7 @@ class KeyPair:
     """
     Attributes:
         name: of the owner: an agent's id, a person.
-        role: ``fusion``, ``agent``, ``operator`` or ``observer``.
+        role: ``fusion``, ``agent``, ``deployer``, ``operator`` or ``observer``.
         public: Z85.
         secret: Z85; empty when only the public half is known. Never printed.
     """
@@ -154,6 +154,16 @@ def write_public(path: str, pair: KeyPair) -> None:
     _write(path, _render(pair, secret=False), 0o644, replace=True)
 
 
+def write_secret(path: str, pair: KeyPair) -> bool:
+    """
+    Write the whole pair, atomically, mode 0600; False when there is such a file already, which is kept.
+
+    Raises:
+        MachineError: the file can't be written.
+    """
+    return _write(path, _render(pair, secret=True), 0o600, replace=False)
+
+
 def load_secret(path: str) -> KeyPair:
     """
     The whole pair in a private file.
@@ -186,7 +196,7 @@ def load_or_create(path: str, name: str, role: str) -> KeyPair:
     if not os.path.lexists(path):
         public, secret = zmq.curve_keypair()
         pair = KeyPair(name=name, role=role, public=public.decode(), secret=secret.decode())
-        if _write(path, _render(pair, secret=True), 0o600, replace=False):
+        if write_secret(path, pair):
             return pair
     pair = load_secret(path)
     for field, found, wanted in (("name", pair.name, name), ("role", pair.role, role)):
@@ -232,6 +242,10 @@ class AuthorizedKeys:
             self._read()
             known = self._known.get(public)
         return None if known is None else (known[1].name, known[1].role)
+
+    def signature(self) -> object:
+        """Differs from an earlier one when files were added, removed or replaced meanwhile."""
+        return _signature(self.folder)
 
     def _read(self) -> None:
         try:

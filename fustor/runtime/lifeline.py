@@ -59,6 +59,8 @@ class Lifeline:
         self._nudged = trio.Event()
         #: Messages that were none.
         self.refused_messages = 0
+        #: How late this loop was when it last woke by the clock.
+        self.lag_seconds = 0.0
 
     def nudge(self) -> None:
         """Send a Beat now. To be called in the thread of :meth:`run`."""
@@ -117,6 +119,8 @@ class Lifeline:
             # Nobody there, or slow: the next Beat says all that this one would have.
             with contextlib.suppress(trio.WouldBlock):
                 socket.send_nowait([encode(self._beat())])
-            await trio.sleep(MIN_GAP_SECONDS)
+            due = trio.current_time() + MIN_GAP_SECONDS
+            await trio.sleep_until(due)
+            self.lag_seconds = trio.current_time() - due
             with trio.move_on_after(self._line.beat_ms / 1000 - MIN_GAP_SECONDS):
                 await self._nudged.wait()

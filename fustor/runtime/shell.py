@@ -5,6 +5,10 @@ Beats and exits go into :mod:`protocols.supervision`, its effects are carried ou
 through the guardian, configurations and stop orders go over the lifeline. A shell that starts adopts what an earlier
 one left running: it reads the guardian's table, binds the same lifeline, and the payloads come back by themselves.
 
+Once a second it looks at what the kernel says of each payload. Before one is killed, what can be found out about it
+becomes part of the story (:mod:`protocols.happenings`), which goes to Fusion. What people have paused or drained is
+kept in a file, so that it outlives control actors.
+
 What this module does not do: decide when something is started, killed or given up (the table of supervision does), or
 look at anything that payloads work on.
 """
@@ -13,9 +17,11 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import random
 import secrets
 import signal
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -24,30 +30,42 @@ import attrs
 import trio
 import zmq
 
+from fustor.runtime.durable import read_json, write_json
+from fustor.runtime.evidence import last_lines, proc_facts, size_of, stacks
 from fustor.runtime.guard import guarded
 from fustor.runtime.keeper import Entry, Exit, Keeper, KeeperGone
 from fustor.runtime.mesh import MeshSocket, PeerGone
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.sockets import open_socket
+from fustor.runtime.vitals import ProcessGone, Sample, Vitals, oom_kills
 from protocols.codec import decode, encode
 from protocols.errors import MachineError, ProtocolError, RequestError
+from protocols.happenings import Story
 from protocols.messages import Beat, Configure, Hello, PayloadStatus, Stop, Welcome
 from protocols.supervision import (
     ALIVE,
+    Abandon,
     Beaten,
+    Capture,
+    Drain,
     Event,
     Exited,
     Found,
     Greeted,
     Kill,
+    Missed,
+    Pause,
     Policy,
     Restart,
+    Resume,
+    Seen,
     SendConfigure,
     SendStop,
     Spawn,
     Spawned,
     SpawnFailed,
     State,
+    Strike,
     Supervisor,
     Tick,
     Unwant,
@@ -62,6 +80,12 @@ FROZEN_SECONDS = 1.0
 KEEPER_BEAT_SECONDS = 0.5
 #: How often the guardian's table is compared, in case the news of an exit was lost.
 RECONCILE_SECONDS = 10.0
+#: How often the kernel is asked about the payloads.
+VITALS_SECONDS = 1.0
+#: Log lines that become part of the evidence.
+EVIDENCE_LINES = 50
+#: In the name of a process that was abandoned: what follows the name that it had.
+ABANDONED = ".abandoned."
 #: After a stop rank's own deadline: for the kill and the reaping.
 REAP_SECONDS = 1.0
 
@@ -75,6 +99,10 @@ class _Payload:
         peer: routing id of its connection; None before Hello.
         beat: the last one of the process that runs.
         wake_at: when its supervisor wants a tick.
+        software: what it said that it is.
+        vitals: of the process, once its pid is known.
+        sample: the last one, and ``cpu_permille`` of one processor since the one before.
+        sampled_at: when the last one was taken.
     """
 
     supervisor: Supervisor
@@ -82,6 +110,18 @@ class _Payload:
     peer: bytes | None = None
     beat: Beat | None = None
     wake_at: float | None = None
+    software: str = ""
+    vitals: Vitals | None = None
+    sample: Sample | None = None
+    sampled_at: float = 0.0
+    cpu_permille: int = 0
+
+    def let_go(self) -> None:
+        """Its process is gone, or another one."""
+        if self.vitals is not None:
+            self.vitals.close()
+        self.vitals = self.sample = None
+        self.cpu_permille = 0
 
 
 class Shell:
@@ -95,6 +135,12 @@ class Shell:
         policy: of every supervisor.
         endpoint: of the lifeline, relative to the working directory.
         beat_ms: interval that payloads are asked for.
+        log_folder: where the guardian keeps their logs.
+        holds: file for what people have paused or drained; empty: it is not kept.
+
+    Attributes:
+        story: what happened.
+        on_news: called whenever something was added to it.
     """
 
     def __init__(
@@ -107,10 +153,14 @@ class Shell:
         endpoint: str = LIFELINE,
         beat_ms: int = 1000,
         rng: random.Random | None = None,
+        log_folder: str = "../log",
+        holds: str = "",
     ) -> None:
+        self.story = Story()
+        self.on_news: Callable[[], None] = lambda: None
         self.incarnation = secrets.token_hex(8)
         #: Counts: ``strangers`` (messages of processes unknown here), ``bad_messages``, ``unsent``, ``adopted``.
-        self.counters = dict.fromkeys(("strangers", "bad_messages", "unsent", "adopted", "lost_exits"), 0)
+        self.counters = dict.fromkeys(("strangers", "bad_messages", "unsent", "adopted", "lost_exits", "abandoned"), 0)
         #: Failures of our own tasks, by name.
         self.failures: dict[str, int] = {}
         self._keeper = keeper
@@ -121,7 +171,15 @@ class Shell:
         self._payloads: dict[str, _Payload] = {}
         self._desired: dict[str, PayloadSpec] = {}
         self._adopted = False
-        self._orders: deque[tuple[_Payload, Spawn | Kill | None]] = deque()
+        self._log_folder = log_folder
+        self._holds_path = holds
+        self._held: dict[str, Any] = {"drained": [], "paused": {}}
+        self._holds_changed = trio.Event()
+        #: Processes that can't be killed, by the names that they have now.
+        self._abandoned: set[str] = set()
+        self._oom_kills = oom_kills()
+        self._nursery: trio.Nursery | None = None
+        self._orders: deque[tuple[_Payload, Spawn | Kill | Abandon | None]] = deque()
         self._ordered = trio.Event()
         self._poke = trio.Event()
         self._changed = trio.Event()
@@ -137,9 +195,13 @@ class Shell:
             KeeperGone: the guardian is gone, and so must we.
         """
         try:
-            self._adopt(await self._keeper.table())
-            task_status.started()
+            self._read_holds()
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                self._adopt(await self._keeper.table())
+                task_status.started()
+                nursery.start_soon(self._guard, "vitals", self._look)
+                nursery.start_soon(self._guard, "holds", self._keep_holds)
                 nursery.start_soon(self._guard, "lifeline", self._listen)
                 nursery.start_soon(self._guard, "timer", self._tick)
                 nursery.start_soon(self._guard, "exits", self._hear_exits)
@@ -152,6 +214,8 @@ class Shell:
     def close(self) -> None:
         """Close the lifeline; what runs goes on. Idempotent, and done by :meth:`run` at its end."""
         self._socket.close()
+        for payload in self._payloads.values():
+            payload.let_go()
 
     def set_desired(self, specs: Iterable[PayloadSpec]) -> None:
         """Make ``specs`` the payloads that shall run; whatever differs is started, configured or stopped."""
@@ -159,18 +223,33 @@ class Shell:
         if self._adopted:
             self._apply()
 
-    def restart(self, name: str, reason: str) -> None:
+    def order(self, name: str, event: Restart | Pause | Drain | Resume | Strike) -> None:
         """
-        Stop a payload, and start it again at once.
+        Let a person's order take effect on a payload; :meth:`view` shows what follows.
 
         Raises:
             RequestError: there is none of this name.
         """
-        self._feed(self._named(name), Restart(reason))
+        payload = self._named(name)
+        self._feed(payload, event)
+        self._note_holds(payload)
 
-    def dump_stacks(self, name: str) -> None:
+    def view(self, name: str) -> Supervisor:
         """
-        Make a payload write the stacks of its threads to its log.
+        The life of a payload; to be read only.
+
+        Raises:
+            RequestError: there is none of this name.
+        """
+        return self._named(name).supervisor
+
+    def log_of(self, name: str) -> str:
+        """The path of the log of a process of this side."""
+        return os.path.join(self._log_folder, f"{name}.log")
+
+    async def stacks_of(self, name: str, seconds: float = 2.0) -> str:
+        """
+        The stacks of a payload's threads, as it writes them to its log; empty when it does not within ``seconds``.
 
         Raises:
             RequestError: there is none of this name, or it does not run.
@@ -178,7 +257,19 @@ class Shell:
         payload = self._named(name)
         if payload.supervisor.pid == 0:
             raise RequestError("payload", name, f"it does not run ({payload.supervisor.state.value})")
+        log = self.log_of(name)
+        since = size_of(log)
         self._order(payload, Kill(signal.SIGUSR1))
+        return await stacks(log, since, seconds)
+
+    def tell(self, payload: str, kind: str, text: str, evidence: str = "") -> None:
+        """Add to the story; ``payload`` is empty for the side as a whole."""
+        self.story.tell(time.time_ns(), payload, kind, text, evidence)
+        self.on_news()
+
+    def names(self) -> list[str]:
+        """All payloads."""
+        return sorted(self._payloads)
 
     async def stop(self) -> None:
         """Stop all payloads, rank by rank; returns when they are gone, or a deadline after they were killed."""
@@ -220,23 +311,53 @@ class Shell:
             dict(beat.gauges) if beat else {},
             dict(beat.facts) if beat else {},
             supervisor.complaint,
+            supervisor.cause,
+            payload.software,
+            supervisor.running,
+            self._vitals(payload),
         )
 
+    @staticmethod
+    def _vitals(payload: _Payload) -> dict[str, int]:
+        sample = payload.sample
+        if sample is None:
+            return {}
+        return {
+            "rss_bytes": sample.rss_bytes,
+            "cpu_ms": sample.cpu_ms,
+            "cpu_permille": payload.cpu_permille,
+            "fds": sample.fds,
+            "threads": sample.threads,
+        }
+
     def _add(self, name: str, spec: PayloadSpec | None) -> _Payload:
-        supervisor = Supervisor(name, self._policy, self._rng, lambda: secrets.token_hex(16))
+        supervisor = Supervisor(
+            name,
+            self._policy,
+            self._rng,
+            lambda: secrets.token_hex(16),
+            held=name in self._held["drained"],
+            may_abandon=lambda: len(self._abandoned) < self._policy.abandoned_most,
+        )
         payload = self._payloads[name] = _Payload(supervisor, spec)
         return payload
 
     def _adopt(self, table: Iterable[Entry]) -> None:
         for entry in table:
+            if ABANDONED in entry.name:
+                self._abandoned.add(entry.name)
+                if not entry.running:
+                    self._bury(entry.name)
+                continue
             spec = self._desired.get(entry.name)
             payload = self._add(entry.name, spec)
             if entry.exit is None:
                 self.counters["adopted"] += 1
                 self._log.info("found", extra={"payload": entry.name, "pid": entry.pid, "wanted": spec is not None})
-                self._feed(payload, Found(entry.token, entry.pid, spec.revision if spec else 0))
+                paused = self._held["paused"].get(entry.name) == entry.token
+                self._feed(payload, Found(entry.token, entry.pid, spec.revision if spec else 0, paused))
             else:
-                payload.supervisor.last_exit = _cause(entry.exit)
+                self._feed(payload, Missed(_how(entry.exit), _kind(entry.exit)))
                 if spec is None:
                     self._retire(payload)
         self._adopted = True
@@ -262,6 +383,12 @@ class Shell:
             match effect:
                 case Spawn() | Kill():
                     self._order(payload, effect)
+                case Abandon(_, pid):
+                    self.counters["abandoned"] += 1
+                    self._abandoned.add(f"{supervisor.name}{ABANDONED}{pid}")
+                    self._order(payload, effect)
+                case Capture(reason):
+                    self._capture(payload, reason)
                 case SendConfigure(revision):
                     assert payload.spec is not None  # a wanted payload has one
                     self._send(payload, Configure(revision=revision, config=payload.spec.config))
@@ -273,6 +400,7 @@ class Shell:
                     self._poke.set()
         if supervisor.token != token:
             payload.peer = payload.beat = None
+            payload.let_go()
         if supervisor.state is not before:
             self._tell(payload, event, before)
             self._changed.set()
@@ -291,9 +419,36 @@ class Shell:
             extra["complaint"] = supervisor.complaint
         bad = supervisor.state in (State.BACKING_OFF, State.KILLING, State.REFUSED)
         self._log.log(logging.WARNING if bad else logging.INFO, "payload", extra=extra)
+        if isinstance(event, Exited | SpawnFailed):
+            self.tell(supervisor.name, "exit", f"{supervisor.last_exit}, cause {supervisor.cause}")
+        elif supervisor.cause == "abandoned" and before is State.KILLING:
+            self.tell(supervisor.name, "abandoned", supervisor.last_exit)
+        if supervisor.state in _TOLD and (before in ALIVE or supervisor.state is not State.BACKING_OFF):
+            text = f"{before.value} → {supervisor.state.value}"
+            self.tell(supervisor.name, "state", f"{text}: {supervisor.complaint}" if supervisor.complaint else text)
+
+    def _capture(self, payload: _Payload, reason: str) -> None:
+        """It will be killed: what is known goes out now, its stacks as soon as they are written."""
+        name, pid, log = payload.supervisor.name, payload.supervisor.pid, self.log_of(payload.supervisor.name)
+        since = size_of(log)
+        parts = [f"counters {dict(payload.beat.counters)}, gauges {dict(payload.beat.gauges)}"] if payload.beat else []
+        if payload.sample is not None:
+            parts.append(f"vitals {self._vitals(payload)}")
+        if pid:
+            parts.append(proc_facts(pid))
+        parts.append(f"== last lines of {name}.log\n{last_lines(log, EVIDENCE_LINES, 16 << 10)}")
+        self.tell(name, "hang" if reason[:6] in ("silent", "stalle") else "evidence", reason, "\n".join(parts))
+        if self._nursery is not None:
+            self._nursery.start_soon(self._await_stacks, name, pid, log, since)
+
+    async def _await_stacks(self, name: str, pid: int, log: str, since: int) -> None:
+        text = await stacks(log, since, 2 * self._policy.evidence_seconds + REAP_SECONDS)
+        if text:
+            self.tell(name, "evidence", f"stacks of pid {pid}", text)
 
     def _retire(self, payload: _Payload) -> None:
         """It is gone and not wanted: drop it here and in the guardian's table."""
+        payload.let_go()
         del self._payloads[payload.supervisor.name]
         self._orders.append((payload, None))
         self._ordered.set()
@@ -330,6 +485,7 @@ class Shell:
         payload.peer = frames[0]
         self._send(payload, Welcome(incarnation=self.incarnation, beat_ms=self._beat_ms))
         if isinstance(message, Hello):
+            payload.software = message.software[:64]
             self._feed(payload, Greeted(message.token, message.revision))
             return
         payload.beat = message
@@ -374,9 +530,68 @@ class Shell:
                 if payload.wake_at is not None and payload.wake_at <= now:
                     self._feed(payload, Tick())
 
+    async def _look(self) -> None:
+        """What the kernel says of each payload, once a second."""
+        while True:
+            for payload in list(self._payloads.values()):
+                if payload.supervisor.pid:
+                    self._sample(payload)
+            self._oom_kills = oom_kills()
+            await trio.sleep(VITALS_SECONDS)
+
+    def _sample(self, payload: _Payload) -> None:
+        supervisor, before = payload.supervisor, payload.sample
+        try:
+            if payload.vitals is None:
+                payload.vitals = Vitals(supervisor.pid)
+            sample = payload.vitals.sample()
+        except ProcessGone:
+            payload.let_go()  # its exit is on the way
+            return
+        now = trio.current_time()
+        passed, payload.sample, payload.sampled_at = now - payload.sampled_at, sample, now
+        if before is not None and passed > 0:
+            payload.cpu_permille = max(0, round((sample.cpu_ms - before.cpu_ms) / passed))
+        self._feed(payload, Seen(supervisor.token, sample.code, sample.cpu_ms))
+
+    # -- holds ------------------------------------------------------------------------------------------------------
+
+    def _note_holds(self, payload: _Payload) -> None:
+        supervisor = payload.supervisor
+        drained = set(self._held["drained"]) - {supervisor.name} | ({supervisor.name} if supervisor.held else set())
+        paused = {name: token for name, token in self._held["paused"].items() if name != supervisor.name}
+        if supervisor.state is State.PAUSED:
+            paused[supervisor.name] = supervisor.token
+        held = {"drained": sorted(drained), "paused": paused}
+        if held != self._held:
+            self._held = held
+            self._holds_changed.set()
+
+    def _read_holds(self) -> None:
+        if not self._holds_path:
+            return
+        try:
+            kept = read_json(self._holds_path)
+            if kept is None:
+                return
+            drained, paused = kept.get("drained", []), kept.get("paused", {})
+            self._held = {"drained": list(map(str, drained)), "paused": {str(k): str(v) for k, v in paused.items()}}
+        except (ValueError, TypeError, AttributeError, MachineError) as error:
+            self._log.error("what was paused or drained is lost", extra={"error": str(error)})
+
+    async def _keep_holds(self) -> None:
+        while True:
+            await self._holds_changed.wait()
+            self._holds_changed = trio.Event()
+            if self._holds_path:
+                try:
+                    await trio.to_thread.run_sync(write_json, self._holds_path, self._held)
+                except MachineError as error:
+                    self._log.error("what is paused or drained can't be kept", extra={"error": str(error)})
+
     # -- keeper -----------------------------------------------------------------------------------------------------
 
-    def _order(self, payload: _Payload, order: Spawn | Kill) -> None:
+    def _order(self, payload: _Payload, order: Spawn | Kill | Abandon) -> None:
         self._orders.append((payload, order))
         self._ordered.set()
 
@@ -388,6 +603,8 @@ class Shell:
                     await self._spawn(payload, order.token)
                 elif isinstance(order, Kill):
                     await self._kill(payload, order.signal)
+                elif isinstance(order, Abandon):
+                    await self._abandon(payload, order)
                 else:
                     await self._forget(payload)
             self._ordered = trio.Event()
@@ -414,6 +631,28 @@ class Shell:
             # Gone already: its exit is on the way.
             self._log.debug("not signalled", extra={"payload": name, "signal": number.name, "error": str(error)})
 
+    async def _abandon(self, payload: _Payload, order: Abandon) -> None:
+        name = payload.supervisor.name
+        try:
+            await self._keeper.abandon(name)
+        except (MachineError, RequestError) as error:
+            # It has died after all: its exit was news of a stranger, and its slot is free.
+            self._abandoned.discard(f"{name}{ABANDONED}{order.pid}")
+            self._log.info("not abandoned", extra={"payload": name, "error": str(error)})
+
+    def _bury(self, name: str) -> None:
+        """A process that was abandoned is gone at last."""
+        self._abandoned.discard(name)
+        self.tell(name.partition(ABANDONED)[0], "abandoned", f"{name} has ended at last")
+        if self._nursery is not None:
+            self._nursery.start_soon(self._forget_abandoned, name)
+
+    async def _forget_abandoned(self, name: str) -> None:
+        try:
+            await self._keeper.forget(name)
+        except (MachineError, RequestError) as error:
+            self._log.debug("not forgotten", extra={"payload": name, "error": str(error)})
+
     async def _forget(self, payload: _Payload) -> None:
         name = payload.supervisor.name
         if name in self._payloads:
@@ -427,7 +666,9 @@ class Shell:
         async for gone in self._keeper.exits:
             payload = self._payloads.get(gone.name)
             if payload is not None:
-                self._feed(payload, Exited(gone.token, _cause(gone)))
+                self._feed(payload, Exited(gone.token, _how(gone), self._kind_now(gone)))
+            elif gone.name in self._abandoned:
+                self._bury(gone.name)
         raise KeeperGone("the guardian is gone")
 
     async def _reconcile(self) -> None:
@@ -436,6 +677,8 @@ class Shell:
             await trio.sleep(RECONCILE_SECONDS)
             self._keeper.overflowed = False
             entries = {entry.name: entry for entry in await self._keeper.table()}
+            for name in [name for name in self._abandoned if name in entries and not entries[name].running]:
+                self._bury(name)
             for name, payload in list(self._payloads.items()):
                 # Without a pid its spawn may still be under way.
                 if payload.supervisor.pid == 0:
@@ -447,7 +690,12 @@ class Shell:
                     self._feed(payload, Exited(token, "unknown"))
                 elif entry.exit is not None:
                     self.counters["lost_exits"] += 1
-                    self._feed(payload, Exited(token, _cause(entry.exit)))
+                    self._feed(payload, Exited(token, _how(entry.exit), _kind(entry.exit)))
+
+    def _kind_now(self, gone: Exit) -> str:
+        """``oom`` for a SIGKILL of the kernel's: it counts those that it kills for want of memory."""
+        kind = _kind(gone)
+        return "oom" if gone.signal == signal.SIGKILL and oom_kills() > self._oom_kills else kind
 
     async def _beat(self) -> None:
         while True:
@@ -458,7 +706,25 @@ class Shell:
         await guarded(task, name=f"shell.{name}", log=self._log, failures=self.failures, fatal=(KeeperGone,))
 
 
-def _cause(gone: Exit) -> str:
+#: States whose beginning is part of the story.
+_TOLD = frozenset(
+    {
+        State.RUNNING,
+        State.REFUSED,
+        State.PAUSED,
+        State.DRAINED,
+        State.AWAITING,
+        State.BACKING_OFF,
+        State.STOPPED,
+    }
+)
+
+
+def _kind(gone: Exit) -> str:
+    return "signal" if gone.signal else "exit"
+
+
+def _how(gone: Exit) -> str:
     """How a process ended, in words."""
     if gone.signal:
         try:

@@ -25,9 +25,17 @@ MAX_SCANNERS = 64
 MAX_AUDIT_SECONDS = 366 * 86_400
 
 
+def check_absolute(field: str, path: str) -> None:
+    """
+    Raises:
+        ConfigError: ``path`` is no absolute path, or has ``.`` or ``..`` in it.
+    """
+    if not path.startswith("/") or "\0" in path or not {".", ".."}.isdisjoint(path.split("/")):
+        raise ConfigError(field, path, "an absolute path without '.' and '..' is accepted")
+
+
 def _check_root(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if not value.startswith("/") or "\0" in value or not {".", ".."}.isdisjoint(value.split("/")):
-        raise ValueError("an absolute path without '.' and '..' is accepted")
+    check_absolute(attribute.name, value)
 
 
 def _check_patterns(instance: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:

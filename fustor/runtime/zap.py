@@ -2,16 +2,23 @@
 Who may connect to the CURVE sockets of this process: the ZAP handler (https://rfc.zeromq.org/spec/27/).
 
 libzmq asks it during each handshake. A connection is let in when its key is in the allow-list and the owner's role is
-accepted, by this process and by the socket; it then carries the user id ``role:name``, which :func:`user_of` reads from
-each frame. The handler lives in the process that binds the sockets, and before they are bound.
+accepted, by this process and by the socket; it then carries the user id ``role:name:key``, which :func:`user_of` reads
+from each frame. The handler lives in the process that binds the sockets, and before they are bound.
 
-What this module does not do: end connections whose key is withdrawn later (ZeroMQ has no call for that): whoever serves
-them compares the user with the allow-list.
+A key may be withdrawn while it is in use, and ZeroMQ has no call that ends one peer's connection. So whoever serves a
+socket asks a :class:`Fence` who sent each message: it compares with the allow-list again, and ends the connection of a
+key that is not in it any more by shutting its TCP connection down, which libzmq takes for a peer that left.
+
+What this module does not do: look for withdrawn keys by itself. A connection that sends nothing gets nothing either,
+except from a PUB socket.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket as sockets
+from typing import Any
 
 import attrs
 import trio
@@ -40,11 +47,13 @@ class ZapCounts:
         accepted: handshakes let in.
         refused: handshakes turned away.
         malformed: requests that libzmq should never make.
+        fenced: messages of connections whose key has been withdrawn.
     """
 
     accepted: int = 0
     refused: int = 0
     malformed: int = 0
+    fenced: int = 0
 
 
 def judge(frames: list[bytes], authorized: AuthorizedKeys, roles: frozenset[str]) -> tuple[tuple[str, str] | None, str]:
@@ -102,6 +111,7 @@ async def serve_zap(
                 _log.error("malformed ZAP request", extra={"frames": len(frames)})
                 continue
             user, reason = judge(frames[1:], authorized, roles)
+            key = z85.encode(frames[1 + _FIXED]).decode() if user else ""
             if user is None:
                 counts.refused += 1
                 address = frames[4].decode("utf-8", "replace")
@@ -109,7 +119,7 @@ async def serve_zap(
                 answer = [b"400", reason.encode(), b"", b""]
             else:
                 counts.accepted += 1
-                answer = [b"200", b"OK", ":".join(user).encode(), b""]
+                answer = [b"200", b"OK", ":".join((*user, key)).encode(), b""]
             try:
                 socket.send_nowait([peer, b"", VERSION, frames[2], *answer])
             except (PeerGone, trio.WouldBlock):
@@ -119,9 +129,13 @@ async def serve_zap(
         socket.close()
 
 
-def user_of(frame: zmq.Frame) -> tuple[str, str]:
+class KeyWithdrawn(ProtocolError):  # noqa: N818 - says what is the case
+    """A message of a key that was let in and is not in the allow-list any more."""
+
+
+def credentials_of(frame: zmq.Frame) -> tuple[str, str, str]:
     """
-    (role, name) of whoever sent a frame that came through a CURVE socket.
+    (role, name, public key) of whoever sent a frame that came through a CURVE socket.
 
     Raises:
         ProtocolError: the connection was not authenticated.
@@ -130,7 +144,94 @@ def user_of(frame: zmq.Frame) -> tuple[str, str]:
         user = frame.get("User-Id")
     except zmq.ZMQError:
         user = ""
-    role, colon, name = str(user).partition(":")
-    if not colon:
+    # Roles and names hold no colon; keys may.
+    parts = str(user).split(":", 2)
+    if len(parts) != 3:
         raise ProtocolError("a message from a connection that is not authenticated")
-    return role, name
+    return parts[0], parts[1], parts[2]
+
+
+def user_of(frame: zmq.Frame) -> tuple[str, str]:
+    """
+    (role, name) of whoever sent a frame that came through a CURVE socket, as it was when the connection was made.
+
+    Raises:
+        ProtocolError: the connection was not authenticated.
+    """
+    return credentials_of(frame)[:2]
+
+
+@attrs.frozen
+class Connection:
+    """
+    A TCP connection of libzmq's.
+
+    Attributes:
+        fd: its descriptor, in this process.
+        peer: address of the other end: tells it from a later connection with the same descriptor.
+    """
+
+    fd: int
+    peer: Any
+
+    @classmethod
+    def of(cls, frame: zmq.Frame) -> Connection:
+        """The one that a frame came by."""
+        fd = int(frame.get(zmq.SRCFD))
+        try:
+            with _duplicate(fd) as own:
+                return cls(fd, own.getpeername())
+        except OSError:
+            return cls(-1, None)  # it is gone already
+
+    def end(self) -> bool:
+        """Shut it down; False when it is gone already."""
+        try:
+            with _duplicate(self.fd) as own:
+                if own.getpeername() != self.peer:
+                    return False
+                own.shutdown(sockets.SHUT_RDWR)
+        except OSError:
+            return False
+        return True
+
+
+def _duplicate(fd: int) -> sockets.socket:
+    duplicate = os.dup(fd)
+    try:
+        return sockets.socket(fileno=duplicate)
+    except OSError:
+        os.close(duplicate)
+        raise
+
+
+@attrs.frozen
+class Fence:
+    """
+    Attributes:
+        authorized: the allow-list.
+        counts: ``fenced`` is counted here.
+    """
+
+    authorized: AuthorizedKeys
+    counts: ZapCounts = attrs.field(factory=ZapCounts)
+
+    def user_of(self, frame: zmq.Frame) -> tuple[str, str]:
+        """
+        As :func:`user_of`, for a key that still is what it was.
+
+        Raises:
+            KeyWithdrawn: it is not; its connection is ended.
+            ProtocolError: the connection was not authenticated.
+        """
+        role, name, key = credentials_of(frame)
+        if not self.holds(role, name, key):
+            self.counts.fenced += 1
+            Connection.of(frame).end()
+            _log.warning("a key was withdrawn, its connection is ended", extra={"role": role, "owner": name})
+            raise KeyWithdrawn(f"the key of {role} {name} has been withdrawn")
+        return role, name
+
+    def holds(self, role: str, name: str, key: str) -> bool:
+        """Whether a key is in the allow-list, for this name and role."""
+        return self.authorized.lookup(key) == (name, role)

@@ -109,8 +109,8 @@ def test_the_syncer_is_stopped_last_and_fusion_is_told(sides: Sides) -> None:
 def test_a_refused_configuration_is_reported(tmp_path: Path) -> None:
     sides = Sides(tmp_path)
     try:
-        with sides.agent.config.open("a") as file:
-            file.write('[limits.scanner]\nbad = "x"\n')
+        config = sides.agent.config.read_text()
+        sides.agent.config.write_text(config.replace("[limits.scanner]\n", '[limits.scanner]\nbad = "x"\n'))
         sides.fusion.start()
         sides.agent.start()
 

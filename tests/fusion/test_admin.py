@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 import zmq
 
-from fustor.fusion.admin import OPERATIONS, ROLES, Administration
+from fustor.fusion.admin import OPERATIONS, Administration
 from fustor.fusion.config import build
+from fustor.fusion.events import Events
+from fustor.fusion.orders import Orders
+from fustor.runtime.audit import Audit
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
 from protocols.codec import encode
 from protocols.errors import RequestError
-from protocols.messages import AdminReply, Login
+from protocols.messages import AdminReply, Happening, Login
+from protocols.orders import ROLES, OrderPolicy
 from protocols.session import FusionSession
 from protocols.supervision import Policy
 
@@ -33,9 +37,23 @@ async def administration(tmp_path: Path) -> AsyncIterator[Administration]:
     session.login(
         b"1", ("agent", "local"), Login(agent="local", epoch=7, nonce="n", software="0", sources=("data",)), 5.0
     )
-    yield Administration(
-        build({"fusion": {"state": "/s"}}), session, shell, lambda: 12.5, ZapCounts(), {"logins": 1}, 2.5
+    audit = Audit(str(tmp_path / "audit"))
+    audit.append({"who": "ann"})
+    events = Events()
+    events.add("local", Happening(1, 5, "watcher.data", "exit", "exit 1", "stacks"))
+    orders = Orders(
+        str(tmp_path),
+        OrderPolicy(),
+        audit,
+        session,
+        shell,
+        send=lambda agent, message: True,
+        describe=dict,
+        log=logging.getLogger("test"),
     )
+    config = build({"fusion": {"state": "/s"}})
+    yield Administration(config, session, shell, lambda: 12.5, ZapCounts(), {"logins": 1}, 2.5, events, orders)
+    audit.close()
     shell.close()
     context.term()
     ours.close()
@@ -67,20 +85,38 @@ async def test_every_operation_is_closed_to_other_roles(administration: Administ
     assert OPERATIONS[op][0] <= ROLES
 
 
-@pytest.mark.parametrize("op", ["stacks", "restart"])
-async def test_orders_are_for_operators(administration: Administration, op: str) -> None:
-    with pytest.raises(RequestError, match="operator is accepted"):
-        administration.answer("observer", op, {"payload": "view.main"})
-    with pytest.raises(RequestError, match="required"):
-        administration.answer("operator", op, {})
+async def test_orders_are_for_those_who_act(administration: Administration) -> None:
+    wanted = {"id": "0123456789", "target": "local", "kind": "restart", "payload": "watcher.data"}
+    with pytest.raises(RequestError, match="deployer or operator is accepted"):
+        administration.answer("observer", "order", wanted, by="eve")
+    for missing in ("id", "target", "kind"):
+        with pytest.raises(RequestError, match="required"):
+            administration.answer("operator", "order", {k: v for k, v in wanted.items() if k != missing}, by="ann")
     with pytest.raises(RequestError, match="name is accepted"):
-        administration.answer("operator", op, {"payload": 5})
-    with pytest.raises(RequestError, match="none is accepted"):
-        administration.answer("operator", op, {"payload": "view.main"})
+        administration.answer("operator", "order", {**wanted, "payload": 5}, by="ann")
+    given = administration.answer("operator", "order", wanted, by="ann")
+    assert (given["state"], given["final"], given["by"], given["number"]) == ("waiting", False, "ann", 1)
+    assert administration.answer("observer", "order-state", {"id": "0123456789"}) == given
+    assert [one["id"] for one in administration.answer("observer", "orders", {})] == ["0123456789"]
+    with pytest.raises(RequestError, match="that was given"):
+        administration.answer("observer", "order-state", {"id": "other"})
 
 
-async def test_unknown_things_are_named(administration: Administration) -> None:
-    with pytest.raises(RequestError, match=r"op = 'nix': one of ping, status"):
-        administration.answer("operator", "nix", {})
-    with pytest.raises(RequestError, match=r"colour.*arguments of ping: none"):
-        administration.answer("operator", "ping", {"colour": "red"})
+async def test_what_is_seen(administration: Administration) -> None:
+    sides = administration.answer("observer", "payloads", {})
+    assert [side["agent"] for side in sides] == ["fusion", "local"]
+    assert [side["agent"] for side in administration.answer("observer", "payloads", {"agent": "local"})] == ["local"]
+    (event,) = administration.answer("observer", "events", {"evidence": "yes"})["events"]
+    assert (event["side"], event["payload"], event["evidence"]) == ("local", "watcher.data", "stacks")
+    log = administration.answer("observer", "audit", {})
+    assert ([entry["who"] for entry in log["entries"]], log["next"]) == (["ann"], 1)
+    assert administration.answer("observer", "audit", {"after": "1"}) == {"entries": [], "next": 1}
+    for op, field in (("events", "after"), ("audit", "after")):
+        with pytest.raises(RequestError, match="whole number"):
+            administration.answer("observer", op, {field: "-1"})
+
+
+async def test_a_fetch_is_for_those_who_act(administration: Administration) -> None:
+    assert administration.fetch_of("operator", {"id": "x", "offset": "5"}) == ("x", 5)
+    with pytest.raises(RequestError, match="role"):
+        administration.fetch_of("observer", {"id": "x"})

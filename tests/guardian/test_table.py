@@ -102,3 +102,20 @@ def test_as_json() -> None:
     assert slot.as_json() == {"name": "a", "pid": 100, "token": "t", "born": 5, "exit": None}
     slot.exit = ENDED
     assert slot.as_json()["exit"] == {"code": 0, "signal": 9, "maxrss": 1 << 20, "cpu": 0.25}
+
+
+def test_an_abandoned_process_leaves_its_name_and_is_still_known() -> None:
+    table = Table(2)
+    table.add(Slot("a", 7, "t", 1))
+    assert table.abandon("a").name == "a.abandoned.7"
+    table.check_free("a")
+    with pytest.raises(RefusedError, match="no such slot"):
+        table.abandon("a")
+    table.add(Slot("a", 8, "u", 2))
+    with pytest.raises(RefusedError, match="2 slots"):
+        table.abandon("a")
+    gone = table.exited(7, Exit(0, 9, 0, 0.0))
+    assert gone is not None
+    assert gone.name == "a.abandoned.7"
+    table.forget("a.abandoned.7")
+    assert [slot.pid for slot in table.slots()] == [8]

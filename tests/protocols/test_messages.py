@@ -28,6 +28,13 @@ EXAMPLES: tuple[Any, ...] = (
     ),
     messages.HeartbeatReply(outcome="ok", seq=9, epoch=3),
     messages.Goodbye(agent="a", epoch=3, reason="stop"),
+    messages.Order(
+        id="0123456789", number=3, what="kill", payload="w", args={"signal": "9"}, ttl_ms=5, epoch=1, beat=2, by="a"
+    ),
+    messages.OrderResult(agent="a", epoch=1, id="0123456789", state="done", text="t", data={"pid": 3}),
+    messages.Fetch(id="0123456789", epoch=1, offset=5),
+    messages.Chunk(agent="a", epoch=1, id="0123456789", offset=0, total=3, data=b"abc"),
+    messages.Happenings(agent="a", epoch=1, happenings=(messages.Happening(1, 2, "w", "exit", "t", "e"),)),
     messages.AdminRequest(request="r", op="status", args={"x": (1, {"y": None}), "b": b"\xff"}),
     messages.AdminReply(request="r", ok=False, error="no"),
     messages.Hello(name="n", token="t", pid=1, software="1", revision=4),

@@ -316,6 +316,24 @@ def test_goodbye_closes_and_nothing_is_sent_after_it() -> None:
     assert wire.fusion.links["a"].farewell == "stopped"
 
 
+def test_a_revoked_key_ends_the_session_and_another_may_begin_one() -> None:
+    wire = Wire()
+    wire.add(b"1", 7)
+    wire.start(b"1")
+    wire.run(2)
+    assert wire.fusion.reachable() == {"a": (7, 3)}
+    assert wire.fusion.revoke("a", wire.now)
+    link = wire.fusion.links["a"]
+    assert (link.state, link.farewell) == (LinkState.CLOSED, "its key was revoked")
+    assert wire.fusion.reachable() == {}
+    assert not wire.fusion.revoke("a", wire.now)
+    assert not wire.fusion.revoke("nobody", wire.now)
+    wire.cut.add(b"1")
+    wire.add(b"2", 8)
+    wire.start(b"2")
+    assert (link.state, link.farewell) == (LinkState.ONLINE, "")
+
+
 def test_replies_that_answer_nothing_are_dropped() -> None:
     wire = Wire()
     session = wire.add(b"1", 7)

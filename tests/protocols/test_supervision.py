@@ -5,18 +5,25 @@ from __future__ import annotations
 import itertools
 import random
 import signal
+import typing
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from protocols.errors import ConfigError
 from protocols.restart import BackoffPolicy
 from protocols.supervision import (
+    AFTER_EXIT,
     ALIVE,
+    CAUSES,
     TRANSITIONS,
+    Abandon,
     Beaten,
+    Capture,
+    Drain,
     Effect,
     Event,
     Exited,
@@ -24,14 +31,19 @@ from protocols.supervision import (
     Greeted,
     InvariantError,
     Kill,
+    Missed,
+    Pause,
     Policy,
     Restart,
+    Resume,
+    Seen,
     SendConfigure,
     SendStop,
     Spawn,
     Spawned,
     SpawnFailed,
     State,
+    Strike,
     Supervisor,
     Tick,
     Unwant,
@@ -39,7 +51,9 @@ from protocols.supervision import (
     Want,
 )
 
-EVENTS = (Want, Unwant, Restart, Spawned, SpawnFailed, Found, Greeted, Beaten, Exited, Tick)
+EVENTS = typing.get_args(Event)
+#: The second step of a kill.
+ABORT = [Kill(signal.SIGABRT), Kill(signal.SIGCONT)]
 
 
 def make(policy: Policy | None = None) -> Supervisor:
@@ -54,12 +68,12 @@ def state_of(supervisor: Supervisor) -> State:
 
 
 def feed(supervisor: Supervisor, *events: Event, now: float = 0.0) -> list[Effect]:
-    """Effects of all events but the wake-ups."""
+    """Effects of all events but the wake-ups and the captures of evidence."""
     effects: list[Effect] = []
     for event in events:
         effects += supervisor.handle(event, now)
         supervisor.validate()
-    return [effect for effect in effects if not isinstance(effect, WakeAt)]
+    return [effect for effect in effects if not isinstance(effect, WakeAt | Capture)]
 
 
 def running(now: float = 0.0) -> Supervisor:
@@ -197,9 +211,11 @@ def test_a_found_process_that_never_speaks_is_replaced() -> None:
     supervisor = make()
     feed(supervisor, Found("old", 77, 5))
     assert feed(supervisor, Tick(), now=20.0) == [Kill(signal.SIGUSR1)]
-    assert feed(supervisor, Tick(), now=20.1) == [Kill(signal.SIGKILL)]
-    feed(supervisor, Exited("old", "signal 9"), now=20.2)
-    assert feed(supervisor, Tick(), now=20.4) == [Spawn("t1")]
+    assert feed(supervisor, Tick(), now=20.25) == ABORT
+    assert feed(supervisor, Tick(), now=20.5) == [Kill(signal.SIGKILL)]
+    feed(supervisor, Exited("old", "signal 9", "signal"), now=20.5)
+    assert supervisor.cause == "protocol"
+    assert feed(supervisor, Tick(), now=20.7) == [Spawn("t1")]
 
 
 def test_an_unwanted_process_that_is_found_is_told_to_go() -> None:
@@ -214,9 +230,10 @@ def test_stopping_asks_then_kills() -> None:
     assert feed(supervisor, Unwant(), now=1.0) == [SendStop(3.0)]
     assert feed(supervisor, Tick(), now=3.9) == []
     assert feed(supervisor, Tick(), now=4.0) == [Kill(signal.SIGUSR1)]
-    assert feed(supervisor, Tick(), now=4.1) == [Kill(signal.SIGKILL)]
-    assert feed(supervisor, Tick(), now=9.1) == [Kill(signal.SIGKILL)]  # it waits for storage
-    feed(supervisor, Exited("t1", "signal 9"), now=60.0)
+    assert feed(supervisor, Tick(), now=4.25) == ABORT
+    assert feed(supervisor, Tick(), now=4.5) == [Kill(signal.SIGKILL)]
+    assert feed(supervisor, Tick(), now=9.5) == [Kill(signal.SIGKILL)]  # it waits for storage
+    feed(supervisor, Exited("t1", "signal 9"), now=14.0)
     assert supervisor.state is State.STOPPED
 
 
@@ -243,11 +260,195 @@ def test_an_ordered_restart_costs_no_delay() -> None:
 
 def test_a_silent_process_is_killed_with_evidence() -> None:
     supervisor = running()
-    assert feed(supervisor, Tick(), now=19.9) == []
+    assert feed(supervisor, Tick(), now=2.9) == []
+    first = supervisor.handle(Tick(), 3.0)
+    assert first[:2] == [Capture("silent: no beat for 3 s"), Kill(signal.SIGUSR1)]
+    assert feed(supervisor, Beaten("t1", 5, "running"), now=3.05) == []  # too late
+    assert feed(supervisor, Tick(), now=3.25) == ABORT
+    assert feed(supervisor, Tick(), now=3.5) == [Kill(signal.SIGKILL)]
+    feed(supervisor, Exited("t1", "signal 6", "signal"), now=3.5)
+    assert (supervisor.cause, supervisor.last_exit) == ("hang", "signal 6")
+
+
+def test_while_it_takes_in_a_configuration_it_may_be_silent_as_long_as_at_a_start() -> None:
+    supervisor = make()
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0))
+    feed(supervisor, Tick(), now=19.9)
+    assert supervisor.state is State.CONFIGURING
     assert feed(supervisor, Tick(), now=20.0) == [Kill(signal.SIGUSR1)]
-    assert "silent" in supervisor.complaint
-    assert feed(supervisor, Beaten("t1", 5, "running"), now=20.05) == []  # too late
-    assert feed(supervisor, Tick(), now=20.1) == [Kill(signal.SIGKILL)]
+
+
+def test_time_asleep_in_the_kernel_does_not_count_for_some_minutes() -> None:
+    supervisor = running()
+    for second in range(300):
+        assert feed(supervisor, Seen("t1", "D", 10), Tick(), now=float(second)) == []
+    effects: list[Effect] = []
+    for second in range(300, 310):
+        effects += feed(supervisor, Seen("t1", "D", 10), Tick(), now=float(second))
+    assert effects[0] == Kill(signal.SIGUSR1)
+
+
+def test_time_without_a_processor_does_not_count_but_spinning_and_standing_do() -> None:
+    starved, spinning, stopped = running(), running(), running()
+    for second in range(3):
+        assert feed(starved, Seen("t1", "R", second * 10), Tick(), now=float(second)) == []
+        assert feed(spinning, Seen("t1", "R", second * 1000), Tick(), now=float(second)) == []
+        assert feed(stopped, Seen("t1", "T", 0), Tick(), now=float(second)) == []
+    assert feed(starved, Seen("t1", "R", 30), Tick(), now=3.0) == []
+    assert feed(spinning, Seen("t1", "R", 3000), Tick(), now=3.0) == [Kill(signal.SIGUSR1)]
+    assert feed(stopped, Seen("t1", "T", 0), Tick(), now=3.0) == [Kill(signal.SIGUSR1)]
+
+
+def test_paused_is_never_silent_and_resumed_it_has_to_be_heard() -> None:
+    supervisor = running()
+    assert feed(supervisor, Pause()) == [Kill(signal.SIGSTOP)]
+    assert feed(supervisor, Tick(), Beaten("t1", 5, "running"), now=1e6) == []
+    assert supervisor.state is State.PAUSED
+    assert feed(supervisor, Resume(), now=1e6) == [Kill(signal.SIGCONT)]
+    assert feed(supervisor, Beaten("t1", 5, "running"), now=1e6 + 1) == []
+    assert state_of(supervisor) is State.RUNNING
+    assert feed(supervisor, Tick(), now=1e6 + 4) == [Kill(signal.SIGUSR1)]
+
+
+def test_paused_it_can_be_restarted_and_stopped() -> None:
+    for event in (Restart("x", ordered=True), Unwant(), Drain()):
+        supervisor = running()
+        feed(supervisor, Pause())
+        assert feed(supervisor, event) == [Kill(signal.SIGCONT), Kill(signal.SIGTERM)]
+
+
+def test_an_adopted_pause_goes_on() -> None:
+    supervisor = make()
+    assert feed(supervisor, Found("old", 77, 5, paused=True), Tick(), now=0.0) == []
+    assert feed(supervisor, Tick(), now=1e6) == []
+    assert feed(supervisor, Resume(), now=1e6) == [Kill(signal.SIGCONT)]
+
+
+def test_drained_until_resumed() -> None:
+    supervisor = running()
+    assert feed(supervisor, Drain()) == [SendStop(3.0)]
+    assert feed(supervisor, Exited("t1", "exit 0")) == []
+    assert (supervisor.state, supervisor.cause) == (State.DRAINED, "operator")
+    assert feed(supervisor, Want(6), Tick(), Restart("x"), now=1e6) == []
+    assert feed(supervisor, Resume(), now=1e6) == [Spawn("t2")]
+
+
+def test_drained_outlives_a_control_actor() -> None:
+    supervisor = make()
+    supervisor.held = True
+    assert feed(supervisor, Want(5)) == []
+    assert supervisor.state is State.DRAINED
+    feed(supervisor, Unwant())
+    assert state_of(supervisor) is State.STOPPED
+
+
+def test_a_release_ends_the_pause_between_two_starts() -> None:
+    supervisor = running()
+    feed(supervisor, Exited("t1", "exit 1"), now=1.0)
+    assert feed(supervisor, Resume(), now=1.0) == [Spawn("t2")]
+
+
+def awaiting() -> Supervisor:
+    supervisor = make(Policy(after_exit={"scanner": "await", "*": "restart"}))
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0), Beaten("t1", 5, "running"))
+    assert feed(supervisor, Exited("t1", "signal 11", "signal"), Tick(), now=1e6) == []
+    assert supervisor.state is State.AWAITING
+    return supervisor
+
+
+@pytest.mark.parametrize("order", [Resume(), Restart("x", ordered=True), Want(6)])
+def test_a_policy_may_say_that_orders_are_awaited(order: Event) -> None:
+    supervisor = awaiting()
+    assert feed(supervisor, Want(5), now=1e6) == []
+    assert feed(supervisor, order, now=1e6) == [Spawn("t2")]
+
+
+def test_an_awaiting_payload_may_be_drained_and_unwanted() -> None:
+    supervisor = awaiting()
+    assert feed(supervisor, Drain()) == []
+    assert supervisor.state is State.DRAINED
+    assert feed(supervisor, Unwant()) == []
+    assert state_of(supervisor) is State.STOPPED
+
+
+def test_orders_are_awaited_across_control_actors_too() -> None:
+    supervisor = make(Policy(after_exit={"scanner.data.0": "await"}))
+    assert feed(supervisor, Missed("signal 11", "signal"), Want(5)) == []
+    assert (supervisor.state, supervisor.cause) == (State.AWAITING, "signal")
+    supervisor = make()
+    assert feed(supervisor, Missed("signal 11", "signal"), Want(5)) == [Spawn("t1")]
+
+
+def test_what_an_order_ended_is_started_whatever_the_policy() -> None:
+    supervisor = make(Policy(after_exit={"*": "await"}))
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0), Beaten("t1", 5, "running"))
+    feed(supervisor, Strike(signal.SIGTERM))
+    assert feed(supervisor, Exited("t1", "exit 0")) == [Spawn("t2")]
+
+
+def test_a_policy_may_say_that_the_delay_does_not_grow() -> None:
+    supervisor = make(Policy(backoff=BackoffPolicy(jitter=0.0), after_exit={"scanner": "restart"}))
+    feed(supervisor, Want(5))
+    for life in range(5):
+        token = supervisor.token
+        feed(supervisor, Spawned(token, 1), now=float(life))
+        assert supervisor.handle(Exited(token, "exit 1"), float(life)) == [WakeAt(life + 0.2)]
+        feed(supervisor, Tick(), now=life + 0.2)
+
+
+def test_the_most_exact_policy_counts() -> None:
+    policy = Policy(after_exit={"scanner.data.0": "await", "scanner": "restart"})
+    assert [policy.after(name) for name in ("scanner.data.0", "scanner.data.1", "view.main")] == [
+        "await",
+        "restart",
+        "back-off",
+    ]
+    with pytest.raises(ConfigError, match=r"after_exit\.view"):
+        Policy(after_exit={"view": "explode"})
+
+
+def test_an_ordered_kill_takes_evidence_first_and_costs_no_delay() -> None:
+    supervisor = running()
+    assert supervisor.handle(Strike(signal.SIGKILL), 0.0)[:2] == [
+        Capture("killed by an order"),
+        Kill(signal.SIGKILL),
+    ]
+    assert feed(supervisor, Tick(), now=5.0) == [Kill(signal.SIGKILL)]
+    assert feed(supervisor, Exited("t1", "signal 9", "signal"), now=5.0) == [Spawn("t2")]
+    assert supervisor.cause == "operator"
+
+
+def test_another_signal_is_sent_and_no_more() -> None:
+    supervisor = running()
+    assert feed(supervisor, Strike(signal.SIGTERM)) == [Kill(signal.SIGTERM)]
+    assert supervisor.state is State.RUNNING
+    feed(supervisor, Exited("t1", "exit 0"))
+    assert supervisor.cause == "operator"
+
+
+def test_who_cannot_be_killed_is_abandoned_and_replaced() -> None:
+    supervisor = running()
+    feed(supervisor, Strike(signal.SIGKILL), now=0.0)
+    for second in (5.0, 10.0):
+        assert feed(supervisor, Tick(), now=second) == [Kill(signal.SIGKILL)]
+    assert feed(supervisor, Tick(), now=15.0) == [Abandon("t1", 100), Spawn("t2")]
+    assert supervisor.cause == "abandoned"
+    feed(supervisor, Exited("t1", "signal 9"), now=16.0)
+    assert supervisor.state is State.SPAWNING
+
+
+def test_no_more_are_abandoned_than_may_be() -> None:
+    supervisor = running()
+    supervisor.may_abandon = lambda: False
+    feed(supervisor, Strike(signal.SIGKILL), now=0.0)
+    for second in range(5, 1000, 5):
+        assert feed(supervisor, Tick(), now=float(second)) == [Kill(signal.SIGKILL)]
+
+
+@pytest.mark.parametrize("most", [-1, 65])
+def test_a_policy_has_bounds(most: int) -> None:
+    with pytest.raises(ConfigError, match="abandoned_most"):
+        Policy(abandoned_most=most)
 
 
 def beats(supervisor: Supervisor, seconds: int, **fields: Any) -> list[Effect]:
@@ -258,9 +459,9 @@ def beats(supervisor: Supervisor, seconds: int, **fields: Any) -> list[Effect]:
 
 
 def test_a_stalled_process_is_killed() -> None:
-    assert beats(running(), 119, state="running", outstanding=True, counters={"rows": 5}) == []
+    assert beats(running(), 3, state="running", outstanding=True, counters={"rows": 5}) == []
     supervisor = running()
-    assert beats(supervisor, 122, state="running", outstanding=True, counters={"rows": 5})[0] == Kill(signal.SIGUSR1)
+    assert beats(supervisor, 5, state="running", outstanding=True, counters={"rows": 5})[0] == Kill(signal.SIGUSR1)
     assert "stalled" in supervisor.complaint
 
 
@@ -272,7 +473,7 @@ def test_a_process_without_work_or_waiting_for_storage_never_stalls() -> None:
 def test_progress_puts_a_stall_off() -> None:
     supervisor = running()
     for second in range(1000):
-        beat = Beaten("t1", 5, "running", outstanding=True, counters={"rows": second // 100})
+        beat = Beaten("t1", 5, "running", outstanding=True, counters={"rows": second // 2})
         assert feed(supervisor, beat, Tick(), now=float(second)) == []
 
 
@@ -301,14 +502,23 @@ class Lives(RuleBasedStateMachine):
         self.exited_at: float | None = None
         self.wake: float | None = None
         self.wanted = False
+        self.held = False
+        self.stopped = False
+        self.abandoned: set[str] = set()
+
+    @initialize(after=st.sampled_from(AFTER_EXIT))
+    def choose(self, after: str) -> None:
+        self.supervisor.policy = self.policy = Policy(after_exit={"p": after})
 
     def feed(self, event: Event) -> None:
         before = self.supervisor.state
         for effect in self.supervisor.handle(event, self.now):
             match effect:
                 case Spawn(token):
+                    assert not self.supervisor.held, "spawned while drained"
                     assert not self.process, "spawned while a process exists"
                     assert not self.asked, "spawned while a spawn is under way"
+                    self.stopped = False
                     if before is State.BACKING_OFF and isinstance(event, Tick):
                         assert self.exited_at is not None
                         waited = self.now - self.exited_at
@@ -317,6 +527,12 @@ class Lives(RuleBasedStateMachine):
                 case Kill(number):
                     if number is signal.SIGKILL:
                         assert self.process or self.asked
+                    if number in (signal.SIGSTOP, signal.SIGCONT):
+                        self.stopped = number is signal.SIGSTOP
+                case Abandon(token):
+                    assert token == self.process, "another one was abandoned"
+                    self.abandoned.add(token)
+                    self.process, self.exited_at = "", self.now
                 case SendConfigure(revision):
                     assert revision == self.supervisor.wanted != 0
                 case WakeAt(time):
@@ -334,9 +550,30 @@ class Lives(RuleBasedStateMachine):
         self.wanted = False
         self.feed(Unwant())
 
+    @rule(ordered=st.booleans())
+    def restart(self, ordered: bool) -> None:
+        self.feed(Restart("operator", ordered))
+
     @rule()
-    def restart(self) -> None:
-        self.feed(Restart("operator"))
+    def pause(self) -> None:
+        self.feed(Pause())
+
+    @rule()
+    def drain(self) -> None:
+        self.feed(Drain())
+
+    @rule()
+    def resume(self) -> None:
+        self.feed(Resume())
+
+    @rule(number=st.sampled_from([signal.SIGTERM, signal.SIGKILL]))
+    def strike(self, number: signal.Signals) -> None:
+        self.feed(Strike(number))
+
+    @precondition(lambda self: self.process)
+    @rule(code=st.sampled_from("RSDT"), cpu=st.integers(0, 10_000))
+    def seen(self, code: str, cpu: int) -> None:
+        self.feed(Seen(self.process, code, cpu))
 
     @precondition(lambda self: self.asked)
     @rule(works=st.booleans(), answered=st.booleans())
@@ -398,6 +635,11 @@ class Lives(RuleBasedStateMachine):
         assert self.supervisor.token == (self.process or self.asked)
         assert (self.supervisor.state in ALIVE) == bool(self.process or self.asked)
         assert bool(self.supervisor.wanted) == self.wanted
+        assert self.supervisor.cause in CAUSES | {""}
+        if self.supervisor.state is State.PAUSED:
+            assert self.stopped
+        elif self.process and self.supervisor.state in (State.RUNNING, State.WAITING, State.CONFIGURING):
+            assert not self.stopped, "nobody will let it go on"
         if self.wake is not None and self.supervisor.state is State.BACKING_OFF:
             assert self.wake - self.now <= self.policy.backoff.longest_seconds
 
@@ -405,6 +647,7 @@ class Lives(RuleBasedStateMachine):
         """However it got here: once wanted, with everybody doing their part, it runs within bounded virtual time."""
         self.wanted = True
         self.feed(Want(9))
+        self.feed(Resume())
         deadline = self.now + 200
         while self.supervisor.state is not State.RUNNING:
             assert self.now < deadline, f"never runs again: {self.supervisor!r}"
@@ -418,6 +661,8 @@ class Lives(RuleBasedStateMachine):
             elif self.process:
                 self.feed(Greeted(self.process, 0))
                 self.feed(Beaten(self.process, 9, "running"))
+            elif self.supervisor.state is State.AWAITING:
+                self.feed(Resume())
             else:
                 assert self.wake is not None, "nobody will wake it"
                 self.now = max(self.now, self.wake)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fustor.runtime.durable import read_json, write_durably, write_json
+from fustor.runtime.durable import move, read_json, write_durably, write_json
 from protocols.errors import MachineError
 
 
@@ -23,6 +23,16 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert read_json(path) == {"a": [1, "ä"]}
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_moved_files_replace_what_is_there(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("1")
+    new.write_text("2")
+    move(str(old), str(new))
+    assert (old.exists(), new.read_text()) == (False, "1")
+    with pytest.raises(MachineError, match="can't be moved"):
+        move(str(old), str(new))
 
 
 def test_a_missing_folder_is_the_hosts_fault(tmp_path: Path) -> None:

@@ -90,6 +90,20 @@ async def test_exits_are_heard(keeper: Keeper) -> None:
     assert keeper.statistics().exits == 1
 
 
+async def test_an_abandoned_process_frees_its_name_and_its_exit_is_heard(keeper: Keeper) -> None:
+    pid = await keeper.spawn("a", SLEEP, {})
+    name = await keeper.abandon("a")
+    assert name == f"a.abandoned.{pid}"
+    assert await keeper.spawn("a", SLEEP, {}) != pid
+    await keeper.kill(name, signal.SIGKILL)
+    with trio.fail_after(30):
+        ended = await keeper.exits.receive()
+    assert (ended.name, ended.pid) == (name, pid)
+    await keeper.forget(name)
+    with pytest.raises(RequestError, match="no such slot"):
+        await keeper.abandon("b")
+
+
 async def test_refused_requests_are_request_errors(keeper: Keeper) -> None:
     await keeper.spawn("a", SLEEP, {})
     with pytest.raises(RequestError, match="is running already") as caught:

@@ -25,11 +25,12 @@ from fustor.runtime.shell import Shell
 from protocols.errors import RequestError
 from protocols.messages import PayloadStatus
 from protocols.restart import BackoffPolicy
-from protocols.supervision import Policy
+from protocols.supervision import Drain, Pause, Policy, Restart, Resume, Strike
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "fustor" / "guardian" / "main.py"
 RELAY = ROOT / "tests" / "guardian" / "relay.py"
+FREEZER = Path("/sys/fs/cgroup/freezer")
 
 PAYLOAD = """
 import trio
@@ -91,7 +92,7 @@ class Stage:
         return PayloadSpec(name, (sys.executable, "-P", str(self.run.parent / "payload.py")), {"mode": mode}, (), rank)
 
     @asynccontextmanager
-    async def shell(self, *specs: PayloadSpec, policy: Policy = POLICY) -> AsyncIterator[Shell]:
+    async def shell(self, *specs: PayloadSpec, policy: Policy = POLICY, holds: str = "") -> AsyncIterator[Shell]:
         """A shell that is cancelled, not stopped, at the end: as if it were killed."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         shell = Shell(
@@ -101,6 +102,8 @@ class Stage:
             policy=policy,
             endpoint=f"ipc://{self.run}/lifeline",
             beat_ms=50,
+            log_folder=str(self.run.parent / "log"),
+            holds=holds,
         )
         shell.set_desired(specs)
         async with trio.open_nursery() as nursery:
@@ -253,7 +256,8 @@ async def test_who_is_frozen_is_replaced(stage: Stage) -> None:
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: status(shell, "a.0").restarts == 1, "the replacement")
         await running(shell, "a.0")
-        assert status(shell, "a.0").last_exit == "signal 9 (SIGKILL)"
+        # Not of SIGKILL: SIGABRT made it write its stacks while it ended.
+        assert (status(shell, "a.0").last_exit, status(shell, "a.0").cause) == ("signal 6 (SIGABRT)", "hang")
 
 
 async def test_who_has_work_and_makes_no_progress_is_replaced(stage: Stage) -> None:
@@ -267,14 +271,83 @@ async def test_who_has_work_and_makes_no_progress_is_replaced(stage: Stage) -> N
 async def test_orders_by_name(stage: Stage) -> None:
     async with stage.shell(stage.spec("a.0")) as shell:
         pid = (await running(shell, "a.0"))["a.0"]
-        shell.dump_stacks("a.0")
-        log = stage.run.parent / "log" / "a.0.log"
-        await until(lambda: "Current thread" in log.read_text(), "the stacks")
-        shell.restart("a.0", "ordered")
+        assert "Current thread" in await shell.stacks_of("a.0", 20.0)
+        shell.order("a.0", Restart("ordered", ordered=True))
         await until(lambda: status(shell, "a.0").pid not in (0, pid), "another process")
-        for order in (shell.dump_stacks, lambda name: shell.restart(name, "x")):
+        assert status(shell, "a.0").cause == "operator"
+        for ask in (lambda: shell.view("b.0"), lambda: shell.order("b.0", Pause())):
             with pytest.raises(RequestError, match=r"a\.0"):
-                order("b.0")
+                ask()
+        with pytest.raises(RequestError, match=r"a\.0"):
+            await shell.stacks_of("b.0")
+
+
+async def test_holds_outlive_a_shell_and_damaged_ones_are_said(
+    stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    specs = [stage.spec("a.0"), stage.spec("b.0")]
+    holds = tmp_path / "holds.json"
+    async with stage.shell(*specs, holds=str(holds)) as shell:
+        pid = (await running(shell, "a.0", "b.0"))["a.0"]
+        shell.order("a.0", Pause())
+        shell.order("b.0", Drain())
+        await until(lambda: status(shell, "b.0").state == "drained", "the drain")
+        await until(lambda: holds.exists() and pid and "a.0" in holds.read_text(), "the holds on disk")
+    async with stage.shell(*specs, holds=str(holds)) as shell:
+        assert (status(shell, "a.0").state, status(shell, "b.0").state) == ("paused", "drained")
+        for name in ("a.0", "b.0"):
+            shell.order(name, Resume())
+        assert (await running(shell, "a.0", "b.0"))["a.0"] == pid
+    holds.write_text("[]")
+    async with stage.shell(*specs, holds=str(holds)) as shell:
+        await running(shell, "a.0", "b.0")
+    assert "what was paused or drained is lost" in caplog.text
+
+
+async def test_evidence_comes_before_the_end(stage: Stage) -> None:
+    async with stage.shell(stage.spec("a.0", "stall")) as shell:
+        await running(shell, "a.0")
+        await until(lambda: any(one.kind == "exit" for one in shell.story.all()), "its end")
+        told = [one for one in shell.story.all() if one.kind in ("hang", "evidence", "exit")]
+        assert [one.kind for one in told[:3]] == ["hang", "evidence", "exit"]
+        assert "State:" in told[0].evidence
+        assert "Current thread" in told[1].evidence
+        assert told[2].text.endswith("cause hang")
+
+
+@pytest.mark.skipif(not os.access(FREEZER, os.W_OK), reason="needs a freezer (cgroup v1) that may be written")
+async def test_who_cannot_be_killed_is_abandoned_and_replaced(stage: Stage) -> None:
+    """kill -9 has no effect on a process in a frozen group before it thaws: as on one that waits for dead storage."""
+    policy = attrs.evolve(POLICY, kill_seconds=0.2, abandon_seconds=0.6, waiting_seconds=0.1)
+    group = FREEZER / f"fustor-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        async with stage.shell(stage.spec("a.0"), policy=policy) as shell:
+            pid = (await running(shell, "a.0"))["a.0"]
+            (group / "cgroup.procs").write_text(str(pid))
+            (group / "freezer.state").write_text("FROZEN")
+            shell.order("a.0", Strike(signal.SIGKILL))
+            await until(lambda: status(shell, "a.0").pid not in (0, pid), "its replacement")
+            await running(shell, "a.0")
+            assert (status(shell, "a.0").cause, shell.counters["abandoned"]) == ("abandoned", 1)
+            assert exists(pid)
+            (group / "freezer.state").write_text("THAWED")
+            await until(lambda: not exists(pid), "its end at last")
+            await until(lambda: any("at last" in one.text for one in shell.story.all()), "the news of it")
+            assert await names_in_table(stage) == ["a.0"]
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        with trio.fail_after(30):
+            while (group / "cgroup.procs").read_text():  # noqa: ASYNC110 - the kernel empties it
+                await trio.sleep(0.02)
+        group.rmdir()
+
+
+async def names_in_table(stage: Stage) -> list[str]:
+    with trio.fail_after(30):
+        while len(table := await stage.keeper.table()) > 1:  # noqa: ASYNC110 - another task forgets
+            await trio.sleep(0.02)
+    return [entry.name for entry in table]
 
 
 async def test_rubbish_on_the_lifeline_is_counted(stage: Stage) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import zmq
@@ -14,7 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, write_public
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, ServerCurve, open_socket
-from fustor.runtime.zap import ZapCounts, serve_zap, user_of
+from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, serve_zap, user_of
 from protocols.errors import MachineError, ProtocolError
 
 PATIENCE = 15.0
@@ -121,6 +122,49 @@ async def test_a_key_that_is_authorized_later_gets_in_by_itself(context: ZmqCont
         dealer = client(context, endpoint, ann)
         await dealer.send([b"hello"])
         assert (await router.receive())[-1] == b"hello"
+        dealer.close()
+
+
+@pytest.mark.parametrize("how", ["removed", "another key", "another role"])
+async def test_a_withdrawn_key_is_shut_out_at_once(context: ZmqContext, tmp_path: Path, how: str) -> None:
+    ann, path = pair_of("ann", "agent"), tmp_path / "ann.pub"
+    write_public(str(path), ann)
+    fence = Fence(AuthorizedKeys(str(tmp_path)))
+    async with server(context, tmp_path) as (router, endpoint, _):
+        dealer = client(context, endpoint, ann)
+        monitor = MeshSocket(dealer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED))
+        await dealer.send([b"hello"])
+        assert fence.user_of((await router.receive_frames())[-1]) == ("agent", "ann")
+        if how == "removed":
+            path.unlink()
+        else:
+            other = pair_of("ann", "agent") if how == "another key" else attrs.evolve(ann, role="observer")
+            write_public(str(path), other)
+        await dealer.send([b"still here"])
+        frames = await router.receive_frames()
+        with pytest.raises(KeyWithdrawn, match="agent ann"):
+            fence.user_of(frames[-1])
+        await monitor.receive()  # it is told by the end of its connection
+        assert fence.counts.fenced == 1
+        dealer.socket.disable_monitor()
+        monitor.close()
+        dealer.close()
+
+
+async def test_only_the_connection_that_was_meant_is_ended(context: ZmqContext, tmp_path: Path) -> None:
+    ann = pair_of("ann", "agent")
+    write_public(str(tmp_path / "ann.pub"), ann)
+    async with server(context, tmp_path) as (router, endpoint, _):
+        dealer = client(context, endpoint, ann)
+        await dealer.send([b"hello"])
+        connection = Connection.of((await router.receive_frames())[-1])
+        assert not attrs.evolve(connection, peer=("127.0.0.1", 1)).end()  # that descriptor is another's by now
+        assert not attrs.evolve(connection, fd=1 << 20).end()
+        with (tmp_path / "file").open("w") as file:
+            assert not attrs.evolve(connection, fd=file.fileno()).end()
+        await dealer.send([b"unharmed"])
+        assert (await router.receive())[-1] == b"unharmed"
+        assert connection.end()
         dealer.close()
 
 

@@ -1,8 +1,8 @@
 """
 Both sides of a Fustor as shipped, guardians and control actors, with stand-ins for the data actors.
 
-The stand-ins do nothing but live: they accept any configuration whose limits do not say otherwise. So what is tested
-is the control plane, and it starts in a second.
+The stand-ins do nothing but live: they accept any configuration whose limits do not say otherwise, and get into trouble
+when a test asks them to (:meth:`Sides.trouble`). So what is tested is the control plane, and it starts in a second.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -32,9 +33,28 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
 STAND_IN = """
+import os
+import re
 import trio
 from fustor.runtime.actor import run_actor
 from protocols.errors import ConfigError
+
+async def trouble(host, folder):
+    # What the file NAME.<payload> in the folder asks for; it is taken away first, so that it happens once.
+    while not host.stop_requested.is_set():
+        for what in ("spin", "stall", "ignore"):
+            path = f"{folder}/{what}.{host.name}"
+            if os.path.exists(path):
+                os.unlink(path)
+                if what == "spin":
+                    re.match("(a+)+$", "a" * 64 + "b")  # in C, for longer than the universe, with the GIL
+                elif what == "stall":
+                    host.outstanding = True
+                    host.nudge()
+                else:
+                    with trio.CancelScope(shield=True):
+                        await trio.sleep_forever()
+        await trio.sleep(0.02)
 
 def build(config):
     if "bad" in config["limits"]:
@@ -42,6 +62,8 @@ def build(config):
     async def run(host):
         host.counters["runs"] = host.counters.get("runs", 0) + 1
         host.ready(config=repr(sorted(config)))
+        if "trouble" in config["limits"]:
+            await trouble(host, config["limits"]["trouble"])
         await host.stop_requested.wait()
         print("stopped", flush=True)
     return run
@@ -113,7 +135,9 @@ class Daemon:
 
     def start(self) -> None:
         """Start it, and wait until its control actor runs."""
-        environment = {**os.environ, "PYTHONPATH": str(stand_ins(self.folder)), "FUSTOR_LOG": "DEBUG"}
+        # The stand-ins first, then this checkout, whichever one is installed.
+        path = f"{stand_ins(self.folder)}{os.pathsep}{CHECKOUT}"
+        environment = {**os.environ, "PYTHONPATH": path, "FUSTOR_LOG": "DEBUG"}
         command = [sys.executable, "-P", "-m", f"fustor.{self.side}.daemon", "--config", str(self.config)]
         self.process = subprocess.Popen(command, env=environment, cwd=CHECKOUT)
         until(lambda: self.exists(self.state / "run" / "lifeline"), f"the lifeline of {self.side}")
@@ -178,9 +202,10 @@ class Sides:
     Args:
         folder: of the test.
         authorized: whether Fusion knows the agent's key.
+        agent: more of ``agent.toml``.
     """
 
-    def __init__(self, folder: Path, *, authorized: bool = True) -> None:
+    def __init__(self, folder: Path, *, authorized: bool = True, agent: str = "") -> None:
         self.folder = folder
         (folder / "root").mkdir()
         port = free_ports(8)
@@ -190,11 +215,14 @@ class Sides:
             f'[fusion]\nstate = "fusion"\ncontrol = "{self.control_endpoint}"\nadmin = "{self.admin_endpoint}"\n'
             f'http = "127.0.0.1:{port + 2}"\ndata = "tcp://127.0.0.1:{port + 3}"\n'
             f'query = "tcp://127.0.0.1:{port + 5}"\nheartbeat_seconds = 0.2\n'
+            + "".join(f'[limits.{kind}]\ntrouble = "{folder}"\n' for kind in ("view", "query"))
         )
         (folder / "agent.toml").write_text(
             f'[agent]\nstate = "agent"\nfusion = "{self.control_endpoint}"\n'
             f'fusion_key_file = "fusion/keys/fusion.pub"\n'
             f'[[sources]]\nname = "data"\nroot = "root"\n'
+            + "".join(f'[limits.{kind}]\ntrouble = "{folder}"\n' for kind in ("watcher", "scanner", "syncer"))
+            + agent
         )
         self.fusion, self.agent = Daemon(folder, "fusion"), Daemon(folder, "agent")
         for side in (self.fusion, self.agent):
@@ -236,6 +264,55 @@ class Sides:
                         assert time.monotonic() < deadline, f"no answer to {op}"
         finally:
             context.term()
+
+    def trouble(self, payload: str, what: str) -> None:
+        """
+        Let a payload get into trouble, once.
+
+        Args:
+            what: ``spin`` (in C, with the interpreter's lock), ``stall`` (work outstanding, no progress) or ``ignore``
+                (requests to stop).
+        """
+        path = self.folder / f"{what}.{payload}"
+        path.touch()
+        until(lambda: not path.exists(), f"{payload} to {what}")
+
+    def give(self, what: str, target: str, payload: str = "", role: str = "operator", **args: str) -> str:
+        """Give an order; its id."""
+        order_id = secrets.token_hex(8)
+        reply = self.ask("order", role, id=order_id, target=target, kind=what, payload=payload, **args)
+        assert reply.ok, reply.error
+        return order_id
+
+    def outcome(self, order_id: str) -> dict[str, Any]:
+        """What became of an order, once that is known."""
+        order: dict[str, Any] = until(
+            lambda: (o := self.ask("order-state", id=order_id).data)["final"] and o, f"the outcome of {order_id}"
+        )
+        return order
+
+    def order(self, what: str, target: str, payload: str = "", **args: str) -> dict[str, Any]:
+        """Give an order and wait for its outcome."""
+        return self.outcome(self.give(what, target, payload, **args))
+
+    def payload(self, side: str, name: str) -> dict[str, Any]:
+        """The status of one payload, as Fusion knows it; empty while it does not."""
+        for one in self.ask("payloads", "observer", agent=side).data or ():
+            for status in one["payloads"]:
+                if status["name"] == name:
+                    found: dict[str, Any] = status
+                    return found
+        return {}
+
+    def events(self, side: str, payload: str = "") -> list[dict[str, Any]]:
+        """What happened there, with evidence."""
+        found, after = [], "0"
+        while True:
+            answer = self.ask("events", "observer", after=after, side=side, evidence="yes").data
+            found += [one for one in answer["events"] if payload in ("", one["payload"])]
+            if str(answer["next"]) == after:
+                return found
+            after = str(answer["next"])
 
     def status(self) -> dict[str, Any]:
         """The answer to ``status``."""

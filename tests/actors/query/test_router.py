@@ -21,7 +21,7 @@ from actors.query.stores import Stores
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_or_create, write_public
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, ServerCurve, open_socket
-from fustor.runtime.zap import serve_zap
+from fustor.runtime.zap import Fence, serve_zap
 from protocols.codec import decode, encode
 from protocols.messages import TreeReply, TreeRequest
 from tests.actors.query.model import Build, Tree, expected_node, file_row, without_extras
@@ -60,17 +60,19 @@ async def serving(folder: Path, **options: Any) -> AsyncIterator[Serving]:
     found = Serving(folder, context, raw.getsockopt_string(zmq.LAST_ENDPOINT), keys)
     stores = Stores({"main": path}, "main", 60, found.counters, logging.getLogger("test"))
     limits = BodyLimits(whole_bytes=20_000, slice_bytes=16_384)
+    fence = Fence(AuthorizedKeys(str(authorized)))
     router = Router(
         mesh,
         Api(stores, limits, 1000, 100).ask,
         found.counters,
         logging.getLogger("test"),
+        admit=fence.user_of,
         slice_bytes=16_384,
         **options,
     )
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_zap, context, AuthorizedKeys(str(authorized)), ROLES)
+            await nursery.start(serve_zap, context, fence.authorized, ROLES)
             nursery.start_soon(router.serve)
             yield found
             nursery.cancel_scope.cancel()

@@ -1,0 +1,205 @@
+"""What dies or hangs: until it is seen at Fusion, and until it works again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from benchmarks.bench import Bench, Measure
+from benchmarks.errors import WrongAnswerError
+from benchmarks.sample import Better, Sample
+from benchmarks.subjects.base import Subject
+from benchmarks.subjects.fustor import Fustor
+from benchmarks.web import until
+from fustor.admin.client import Client
+from fustor.admin.state import State
+from protocols.errors import FustorError
+
+#: Every payload of a Fusion and an agent as `fustor up` makes them. Each is killed once: a second death in a row is
+#: answered by a longer delay, on purpose.
+_PAYLOADS = {
+    "fusion": ("view.main", "query.0", "query.1"),
+    "local": ("watcher.data", "scanner.data.0", "scanner.data.1", "syncer.data"),
+}
+#: Seconds between two questions, that an answer may take before it is asked for again, and that all may take.
+_LOOK, _ANSWER, _PATIENCE = 0.005, 0.25, 60.0
+
+
+@attrs.define
+class _Eye:
+    """
+    Fusion, asked again and again.
+
+    Attributes:
+        state: its state folder.
+        after: number of the last event that was seen.
+    """
+
+    state: State
+    after: int = 0
+    _client: Client | None = None
+
+    def ask(self, op: str, **args: str) -> Any:
+        """An answer, from whichever control actor is there."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                if self._client is None:
+                    self._client = Client(self.state, _ANSWER)
+                return self._client.admin(op, **args)
+            except FustorError:
+                self.close()
+                if time.monotonic() > deadline:
+                    raise
+
+    def close(self) -> None:
+        """Close the connection; another one is made when it is needed."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def events(self) -> list[dict[str, Any]]:
+        """What has happened since the last call."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = self.ask("events", after=str(self.after))
+            found += answer["events"]
+            if answer["next"] == self.after:
+                return found
+            self.after = answer["next"]
+
+    def pids(self, side: str) -> dict[str, int]:
+        """Payloads of a side that run, as Fusion knows it."""
+        for one in self.ask("payloads", agent=side):
+            return {status["name"]: status["pid"] for status in one["payloads"] if status["state"] == "running"}
+        return {}
+
+    def link(self) -> dict[str, Any]:
+        """The agent."""
+        agents: list[dict[str, Any]] = self.ask("agents")
+        return agents[0] if agents else {"link": "", "epoch": 0, "heartbeats": 0}
+
+    def wait_all(self) -> None:
+        """Until everything runs and the agent has been heard since its login."""
+        for side, names in _PAYLOADS.items():
+            until(lambda: self.pids(side).keys() == set(names), f"the payloads of {side}", _PATIENCE, _LOOK)  # noqa: B023
+        until(lambda: self.link()["link"] == "online" and self.link()["heartbeats"], "the agent", _PATIENCE, _LOOK)
+
+
+def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
+    """One system for deaths, hangs and a goodbye; one more whose agent vanishes."""
+    assert isinstance(subject, Fustor)
+    try:
+        with bench.state() as folder:
+            subject.start(bench.tree, folder)
+            subject.wait_complete(bench.tree)
+            assert subject.cluster is not None
+            eye = _Eye(State(subject.cluster.state))
+            eye.wait_all()
+            yield from _deaths(subject, eye)
+            yield from _hangs(subject, eye)
+            yield from _controls(subject, eye)
+            start = time.perf_counter()
+            os.kill(subject.pids()["agent guardian"], signal.SIGTERM)
+            until(lambda: eye.link()["link"] == "closed", "the goodbye", _PATIENCE, _LOOK)
+            yield _seconds("goodbye seen", start, case="SIGTERM to an agent")
+            eye.close()
+            subject.stop()
+        with bench.state() as folder:
+            subject.start(bench.tree, folder)
+            assert subject.cluster is not None
+            eye = _Eye(State(subject.cluster.state))
+            eye.wait_all()
+            pids = subject.pids()
+            start = time.perf_counter()
+            # As if its host were cut off: guardian first, so that nobody is started again.
+            for name in ("agent guardian", "agent control"):
+                os.kill(pids[name], signal.SIGKILL)
+            until(lambda: eye.link()["link"] == "lost", "the loss of the agent", _PATIENCE, _LOOK)
+            yield _seconds("lost agent seen", start, case="an agent vanishes")
+            eye.close()
+            subject.stop()
+    finally:
+        subject.stop()
+
+
+def _seconds(metric: str, start: float, *, case: str, better: Better = "less") -> Sample:
+    return Sample(metric, (time.perf_counter() - start) * 1e3, "ms", better, case)
+
+
+def _deaths(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
+    """kill -9 of each payload, one after the other."""
+    for side, names in _PAYLOADS.items():
+        for name in names:
+            eye.events()
+            start = time.perf_counter()
+            os.kill(subject.pids()[name], signal.SIGKILL)
+            yield from _follow(eye, side, name, "exit", start, case="payload killed")
+            eye.wait_all()
+
+
+def _hangs(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
+    """One that does not move any more, on each side."""
+    for side, name in (("fusion", "view.main"), ("local", "syncer.data")):
+        eye.events()
+        start = time.perf_counter()
+        os.kill(subject.pids()[name], signal.SIGSTOP)
+        yield from _follow(eye, side, name, "hang", start, case="payload stopped (SIGSTOP)")
+        eye.wait_all()
+
+
+def _follow(eye: _Eye, side: str, name: str, sign: str, start: float, *, case: str) -> Iterator[Sample]:
+    """When ``sign`` of trouble with a payload is at Fusion, and when it runs again."""
+    seen = False
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        for event in eye.events():
+            if (event["side"], event["payload"]) != (side, name):
+                continue
+            if event["kind"] == sign and not seen:
+                if sign == "hang" and not event["evidence_characters"]:
+                    raise WrongAnswerError(f"{name}: a hang without evidence")
+                seen = True
+                yield _seconds("seen with evidence" if sign == "hang" else "seen", start, case=case)
+            elif seen and event["kind"] == "state" and event["text"].endswith("running"):
+                yield _seconds("running again", start, case=case)
+                return
+        time.sleep(_LOOK)
+    raise WrongAnswerError(f"{name}: {'not running again' if seen else 'nothing seen'} within {_PATIENCE:g} s")
+
+
+def _controls(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
+    """Control actors: the next one has adopted every payload, and the agent beats."""
+    for side in ("fusion", "agent"):
+        for number, word in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped (SIGSTOP)")):
+            payloads = {name: pid for name, pid in subject.pids().items() if "." in name}
+            link, incarnation = eye.link(), eye.ask("status")["incarnation"]
+            start = time.perf_counter()
+            os.kill(subject.pids()[f"{side} control"], number)
+            if side == "fusion":
+                until(lambda: eye.ask("status")["incarnation"] != incarnation, "the next one", _PATIENCE, _LOOK)  # noqa: B023
+            else:
+                until(lambda: eye.link()["epoch"] > link["epoch"], "the next one", _PATIENCE, _LOOK)  # noqa: B023
+            eye.wait_all()
+            yield _seconds("adopted and beating", start, case=f"control actor {word}, {side}")
+            if {name: pid for name, pid in subject.pids().items() if "." in name} != payloads:
+                raise WrongAnswerError("a payload did not survive the death of its control actor")
+
+
+MEASURE = Measure(
+    "repair",
+    "What dies or hangs",
+    "As Fusion sees it, asked every 5 ms. A payload killed with SIGKILL: until its exit is an event at Fusion, and "
+    "until it runs again (each of the seven once); stopped with SIGSTOP: until the hang is seen with its evidence, and "
+    "until it runs again. A control actor killed or stopped: until the next one has adopted every payload, with the "
+    "same pids, and the agent has logged in and beaten. An agent that is told to stop: until its goodbye (it stops its "
+    "payloads first). Guardian and control actor of an agent killed: until it is lost.",
+    run,
+    lambda subject: isinstance(subject, Fustor),
+    "own",
+)

@@ -1,0 +1,245 @@
+"""
+The audit log of one side: who ordered what, when, and what became of it.
+
+A file of JSON lines, appended and never changed. Each line carries the hash of the line before it and its own, so
+that a line which is changed, left out or put in shows (:func:`verify`); cutting off the end shows at whoever has seen a
+later line, such as the other side, whose log has the same orders. Every line is on the disk before :meth:`Audit.append`
+returns. Files are bounded: a full one becomes ``.1``, and so on; the chain goes on across them.
+
+A line that was cut by a crash is removed when the log is opened, and said. What this module does not do: hide
+anything from whoever owns the file, or decide what is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import trio
+
+from protocols.errors import MachineError
+
+#: Hash before the first line.
+GENESIS = "0" * 32
+#: Bytes of one line; fields above it are shortened by whoever writes them.
+LINE_BYTES = 64 << 10
+#: What is read of a file's end when a log is opened, bytes.
+RECENT_BYTES = 1 << 20
+
+
+def _bytes(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    if not 4 * LINE_BYTES <= value <= 1 << 30:
+        raise ValueError(f"a number from {4 * LINE_BYTES} to {1 << 30} is accepted")
+
+
+def _files(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
+    if not 1 <= value <= 1000:
+        raise ValueError("a number from 1 to 1000 is accepted")
+
+
+@attrs.frozen
+class AuditLimits:
+    """
+    Attributes:
+        file_bytes: size of a file above which the next one is begun.
+        files: kept, the current one included; older ones are removed.
+    """
+
+    file_bytes: int = attrs.field(default=4 << 20, validator=_bytes)
+    files: int = attrs.field(default=8, validator=_files)
+
+
+def _hash(fields: Mapping[str, Any]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
+
+
+class Audit:
+    """
+    Args:
+        path: of the current file.
+        limits: of its size.
+        recent: entries kept in memory for whoever asks.
+
+    Attributes:
+        torn: bytes of a cut line that were removed when it was opened.
+        failures: entries that could not be written.
+
+    Raises:
+        MachineError: the folder can't be used.
+    """
+
+    def __init__(self, path: str, limits: AuditLimits | None = None, *, recent: int = 1000) -> None:
+        self.path = path
+        self.torn = 0
+        self.failures = 0
+        self._turn = trio.Lock()
+        self._limits = limits or AuditLimits()
+        self.recent: deque[dict[str, Any]] = deque(maxlen=recent)
+        self._number, self._last = 0, GENESIS
+        try:
+            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+            self._fd = self._open()
+            self._mend()
+        except OSError as error:
+            raise MachineError(f"{path} can't be used: {error.strerror}") from error
+        self._remember()
+
+    def append(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Add an entry, durably; blocks for the disk. One caller at a time.
+
+        Args:
+            fields: plain data; ``n``, ``at``, ``prev`` and ``hash`` are added.
+
+        Returns:
+            The entry.
+
+        Raises:
+            MachineError: it could not be written. It counts as not written, and the next one takes its number.
+        """
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        entry: dict[str, Any] = {"n": self._number + 1, "at": stamp, **fields, "prev": self._last}
+        entry["hash"] = _hash(entry)
+        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+        if len(line) > LINE_BYTES:
+            raise ValueError(f"an entry of {len(line)} bytes, at most {LINE_BYTES} are accepted")
+        try:
+            before = os.fstat(self._fd).st_size
+            if before + len(line) > self._limits.file_bytes and before:
+                self._rotate()
+                before = 0
+            self._write(line, before)
+        except OSError as error:
+            self.failures += 1
+            raise MachineError(f"{self.path} can't be written: {error.strerror}") from error
+        self._number, self._last = entry["n"], entry["hash"]
+        self.recent.append(entry)
+        return entry
+
+    async def note(self, fields: Mapping[str, Any], log: logging.Logger) -> None:
+        """
+        As :meth:`append`, without holding up the loop, in turn with other callers.
+
+        A log that can't be written does not stop orders, for they may be what mends the disk: it is counted and said.
+        """
+        async with self._turn:
+            try:
+                await trio.to_thread.run_sync(self.append, fields)
+            except MachineError as error:
+                log.error("the audit log can't be written", extra={"error": str(error)})
+
+    def after(self, number: int, most: int = 200) -> list[dict[str, Any]]:
+        """Recent entries with a higher number, oldest first."""
+        return [entry for entry in self.recent if entry["n"] > number][:most]
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _write(self, line: bytes, before: int) -> None:
+        try:
+            if os.write(self._fd, line) != len(line):
+                raise OSError(28, "no space left on device")
+            os.fsync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, before)
+            raise
+
+    def _rotate(self) -> None:
+        for number in range(self._limits.files - 1, 0, -1):
+            older = self.path if number == 1 else f"{self.path}.{number - 1}"
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(older, f"{self.path}.{number}")
+        if self._limits.files == 1:
+            os.unlink(self.path)
+        os.close(self._fd)
+        self._fd = self._open()
+        folder = os.open(os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _remember(self) -> None:
+        """The last entries, without reading more than the end of two files."""
+        for file in files_of(self.path)[-2:]:
+            with open(file, "rb") as lines:
+                size = lines.seek(0, os.SEEK_END)
+                lines.seek(max(0, size - RECENT_BYTES))
+                for line in lines.read(RECENT_BYTES).splitlines()[size > RECENT_BYTES :]:
+                    with contextlib.suppress(ValueError, KeyError, TypeError):
+                        entry = json.loads(line)
+                        self._number, self._last = int(entry["n"]), str(entry["hash"])
+                        self.recent.append(entry)
+
+    def _mend(self) -> None:
+        """A crash in the middle of a write leaves a line without an end: it was never acted on."""
+        size = os.fstat(self._fd).st_size
+        tail = os.pread(self._fd, LINE_BYTES, max(0, size - LINE_BYTES))
+        self.torn = len(tail) - (tail.rfind(b"\n") + 1)
+        if self.torn:
+            os.ftruncate(self._fd, size - self.torn)
+
+
+def files_of(path: str) -> list[str]:
+    """The files of a log, oldest first."""
+    folder, name = os.path.split(path)
+    try:
+        names = os.listdir(folder or ".")
+    except FileNotFoundError:
+        return []
+    numbers = sorted(
+        (int(one[len(name) + 1 :]) for one in names if one.startswith(name + ".") and one[len(name) + 1 :].isdigit()),
+        reverse=True,
+    )
+    return [f"{path}.{number}" for number in numbers] + ([path] if name in names else [])
+
+
+def lines_of(file: str) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """(number of the line, entry) for each line; None for one that is none."""
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = None
+            yield number, entry if isinstance(entry, dict) else None
+
+
+def verify(path: str) -> tuple[int, str]:
+    """
+    Check the chain of all files of a log.
+
+    Returns:
+        The number of entries, and the first thing that is wrong (empty when nothing is). Older files that were removed
+        for their age are no fault: the chain is checked from the oldest line there is.
+    """
+    count, last, number_before = 0, "", 0
+    for file in files_of(path):
+        for number, entry in lines_of(file):
+            where = f"{file}:{number}"
+            if entry is None:
+                return count, f"{where}: no entry"
+            told = entry.pop("hash", None)
+            if _hash(entry) != told:
+                return count, f"{where}: it was changed"
+            if count and (entry.get("prev") != last or entry.get("n") != number_before + 1):
+                return count, f"{where}: what was before it is not before it any more"
+            last, number_before = str(told), int(entry["n"])
+            count += 1
+    return count, ""
