@@ -29,6 +29,7 @@ class Rendered:
         node: text of the first node's own members.
         rest: text behind the members of the first node.
         asked: again, since it was last thought of giving it up.
+        size: bytes of memory, about; 0 until it is kept.
     """
 
     uuid: str
@@ -39,11 +40,7 @@ class Rendered:
     node: bytes
     rest: bytes
     asked: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory, about."""
-        return len(self.node) + len(self.rest) + _ENTRY_BYTES
+    size: int = 0
 
 
 class AnswerCache:
@@ -62,11 +59,13 @@ class AnswerCache:
 
     def put(self, query: TreeQuery, rendered: Rendered) -> None:
         """Keep it, instead of what was kept for this question."""
+        size = rendered.size = len(rendered.node) + len(rendered.rest) + _ENTRY_BYTES
+        if size > self._most:
+            return
         entries = self._entries
-        before = entries.pop(query, None)
-        if before is not None:
-            self.bytes -= before.size
-        self.bytes += rendered.size
+        if query in entries:
+            self.bytes -= entries.pop(query).size
+        self.bytes += size
         entries[query] = rendered
         while self.bytes > self._most:
             oldest = next(iter(entries))

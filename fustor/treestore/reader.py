@@ -243,6 +243,19 @@ class Snapshot:
                 yield cursor.value()
                 found = cursor.next()
 
+    def few_chunks(self, store_id: int, most: int) -> list[bytes] | None:
+        """The chunks of a directory, if there are at most ``most``; None when there are more."""
+        prefix = pack_id(store_id)
+        cursor = self._txn.cursor(self._reader.environment.files)
+        chunks: list[bytes] = []
+        found = cursor.set_range(prefix)
+        while found and cursor.key()[:_IDS] == prefix:
+            if len(chunks) == most:
+                return None
+            chunks.append(cursor.value())
+            found = cursor.next()
+        return chunks
+
     def children(self, store_id: int) -> Iterator[tuple[bytes, int]]:
         """Names and store ids of the child directories, in order of names."""
         prefix = pack_id(store_id) + CHILD

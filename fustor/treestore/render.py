@@ -112,7 +112,8 @@ class TreeRenderer:
         # What is open, one entry per directory; and above them, what the children of each need: JSON text of its path,
         # and its raw path where that is not UTF-8 (else it can be had from the text).
         self._states: list[int] = []
-        self._paths: list[tuple[bytes, bytes | None]] = [(json_text(parent), None if valid_utf8(parent) else parent)]
+        plain = _as_it_is(parent) or valid_utf8(parent)
+        self._paths: list[tuple[bytes, bytes | None]] = [(json_text(parent), None if plain else parent)]
 
     def feed(self, piece: Piece, out: list[bytes]) -> int:
         """
