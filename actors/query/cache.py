@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import attrs
 
-from actors.query.params import TreeQuery
-
+#: Path, depth and so on, as :class:`~actors.query.params.TreeQuery` has it.
+Question = tuple[tuple[bytes, ...], int | None, bool]
 #: What an entry takes besides its text, about.
 _ENTRY_BYTES = 1000
 
@@ -53,20 +53,20 @@ class AnswerCache:
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._entries: dict[TreeQuery, Rendered] = {}
+        self._entries: dict[Question, Rendered] = {}
         self.get = self._entries.get  #: the entry of a question, right or not; None when there is none
         self.bytes = 0  #: of all entries
 
-    def put(self, query: TreeQuery, rendered: Rendered) -> None:
+    def put(self, question: Question, rendered: Rendered) -> None:
         """Keep it, instead of what was kept for this question."""
         size = rendered.size = len(rendered.node) + len(rendered.rest) + _ENTRY_BYTES
         if size > self._most:
             return
         entries = self._entries
-        if query in entries:
-            self.bytes -= entries.pop(query).size
+        if question in entries:
+            self.bytes -= entries.pop(question).size
         self.bytes += size
-        entries[query] = rendered
+        entries[question] = rendered
         while self.bytes > self._most:
             oldest = next(iter(entries))
             entry = entries.pop(oldest)

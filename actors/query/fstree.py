@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from actors.query.answer import Answer
-from actors.query.body import BodyLimits, Item, LongBody, make_body
+from actors.query.body import BodyLimits, Item, make_body
 from actors.query.cache import Rendered
 from actors.query.face import Face
 from actors.query.params import TreeQuery
@@ -47,7 +47,7 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
     try:
         face, snapshot = lease.face, lease.snapshot
         commit = snapshot.commit_number()
-        rendered = store.cache.get(query)
+        rendered = store.cache.get(query.key)
         if rendered is not None and rendered.commit == commit and rendered.uuid == face.uuid:
             return _again(rendered, face, query, if_none_match)
         found = snapshot.resolve(query.names)
@@ -71,16 +71,17 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
         extras = _KNOWN % (files, directories, size)
         all_extras = face.members + extras
         renderer = TreeRenderer(query.parent, all_extras, max_depth=query.depth, only_path=query.only_path)
-        body: list[bytes] | LongBody | None = None
+        parts: list[bytes] | None = None
         if not directories or query.depth == 0:
-            body = _one_directory(snapshot, found.id, head, query, renderer, limits)
-        if body is None:
+            parts = _one_directory(snapshot, found.id, head, query, renderer, limits)
+        if parts is None:
             kept = True  # the body takes the lease over
             body = make_body(lease, _pieces(snapshot, found.id, query.depth), renderer, limits)
             if not isinstance(body, list):
                 return Answer(200, body, face.headers, tag)
-        node, rest = body[0], b"".join(body[2:])
-        store.cache.put(query, Rendered(face.uuid, found.id, generation, commit, extras, node, rest))
+            parts = body
+        node, rest = parts[0], b"".join(parts[2:])
+        store.cache.put(query.key, Rendered(face.uuid, found.id, generation, commit, extras, node, rest))
         return Answer(200, b"".join((node, all_extras, rest)), face.headers, tag)
     except MachineError as error:
         store.failed(error)
