@@ -27,7 +27,7 @@ class Rendered:
         commit: LMDB's number of the last commit of which it is known that it changed nothing here.
         extras: JSON members of the first node that are as lasting as the rest.
         node: text of the first node's own members.
-        rest: text behind the members of the first node.
+        rest: text behind the members of the first node; within the body as it was first sent, which it keeps.
         asked: again, since it was last thought of giving it up.
         size: bytes of memory, about; 0 until it is kept.
     """
@@ -38,7 +38,7 @@ class Rendered:
     commit: int
     extras: bytes
     node: bytes
-    rest: bytes
+    rest: memoryview
     asked: bool = False
     size: int = 0
 

@@ -80,9 +80,10 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
             if not isinstance(body, list):
                 return Answer(200, body, face.headers, tag)
             parts = body
-        node, rest = parts[0], b"".join(parts[2:])
-        store.cache.put(query.key, Rendered(face.uuid, found.id, generation, commit, extras, node, rest))
-        return Answer(200, b"".join((node, all_extras, rest)), face.headers, tag)
+        text = b"".join(parts)
+        rest = memoryview(text)[len(parts[0]) + len(all_extras) :]
+        store.cache.put(query.key, Rendered(face.uuid, found.id, generation, commit, extras, parts[0], rest))
+        return Answer(200, text, face.headers, tag)
     except MachineError as error:
         store.failed(error)
         return _unknown(store.nothing(), query)

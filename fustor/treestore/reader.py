@@ -40,9 +40,8 @@ from fustor.treestore.format import (
     child_key,
     chunk_key,
     find_row,
+    head_counts,
     head_flags,
-    head_has_directories,
-    head_has_files,
     head_key,
     name_key,
     pack_id,
@@ -300,8 +299,8 @@ class Snapshot:
                 yield depth, here, head, []
                 continue
             chunks: list[bytes] = []
-            has_directories = head_has_directories(head)
-            if head_has_files(head):
+            has_files, has_directories = head_counts(head)
+            if has_files:
                 found = seek(prefix)
                 while found and at()[:_IDS] == prefix:
                     if len(chunks) == _RECORD_CHUNKS:

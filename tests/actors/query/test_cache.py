@@ -9,7 +9,7 @@ QUERIES: list[Question] = [((b"%d" % n,), None, False) for n in range(10)]
 
 
 def rendered(size: int = 100) -> Rendered:
-    return Rendered("u", 1, 1, 1, b"", b"n", b"r" * size)
+    return Rendered("u", 1, 1, 1, b"", b"n", memoryview(b"r" * size))
 
 
 def kept(cache: AnswerCache) -> list[int]:
