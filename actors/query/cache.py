@@ -15,6 +15,8 @@ import attrs
 Question = tuple[tuple[bytes, ...], int | None, bool]
 #: What an entry takes besides its text, about.
 _ENTRY_BYTES = 1000
+#: Questions that are remembered to have been asked.
+_ASKED = 4096
 
 
 @attrs.define(eq=False)
@@ -45,7 +47,8 @@ class Rendered:
 
 class AnswerCache:
     """
-    Answers by question, bounded in bytes. The one that goes is the oldest not asked for again (second chance).
+    Answers by question, bounded in bytes. The one that goes is the oldest not asked for again (second chance). What is
+    asked for the first time is not worth keeping: whoever walks through a whole tree asks for everything once.
 
     Args:
         most_bytes: of all entries together, about; 0 keeps nothing.
@@ -56,6 +59,18 @@ class AnswerCache:
         self._entries: dict[Question, Rendered] = {}
         self.get = self._entries.get  #: the entry of a question, right or not; None when there is none
         self.bytes = 0  #: of all entries
+        self._asked: set[Question] = set()
+
+    def wants(self, question: Question) -> bool:
+        """Whether the answer, which is not kept yet, should be: the question was asked before, not long ago."""
+        if question in self._asked:
+            self._asked.discard(question)
+            return True
+        if self._most:
+            if len(self._asked) >= _ASKED:
+                self._asked.clear()
+            self._asked.add(question)
+        return False
 
     def put(self, question: Question, rendered: Rendered) -> None:
         """Keep it, instead of what was kept for this question."""

@@ -81,8 +81,10 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
                 return Answer(200, body, face.headers, tag)
             parts = body
         text = b"".join(parts)
-        rest = memoryview(text)[len(parts[0]) + len(all_extras) :]
-        store.cache.put(query.key, Rendered(face.uuid, found.id, generation, commit, extras, parts[0], rest))
+        if rendered is not None or store.cache.wants(query.key):
+            rest = memoryview(text)[len(parts[0]) + len(all_extras) :]
+            rendered = Rendered(face.uuid, found.id, generation, commit, extras, parts[0], rest)
+            store.cache.put(query.key, rendered)
         return Answer(200, text, face.headers, tag)
     except MachineError as error:
         store.failed(error)

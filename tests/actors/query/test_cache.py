@@ -63,3 +63,14 @@ def test_one_that_is_too_large_is_not_kept_and_nothing_is_when_there_is_no_room(
     cache = AnswerCache(0)
     cache.put(QUERIES[0], rendered(0))
     assert (kept(cache), cache.bytes) == ([], 0)
+
+
+def test_an_answer_is_wanted_when_its_question_comes_again() -> None:
+    cache = AnswerCache(5000)
+    assert [cache.wants(query) for query in QUERIES] == [False] * 10
+    assert [cache.wants(query) for query in QUERIES] == [True] * 10
+    assert [cache.wants(query) for query in QUERIES] == [False] * 10  # it was not kept, or is not any more
+    many: list[Question] = [((b"%d" % n, b"x"), 1, True) for n in range(10_000)]
+    for _ in range(2):
+        assert not any(cache.wants(query) for query in many)  # a crawler that comes again after a long while
+    assert not any(AnswerCache(0).wants(QUERIES[0]) for _ in range(3))
