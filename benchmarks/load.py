@@ -39,8 +39,9 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 @attrs.frozen
 class Load:
-    """Attributes: requests a second; p50 and p99 in seconds; tool that made the load."""
+    """Attributes: answers; requests a second; p50 and p99 in seconds; tool that made the load."""
 
+    answers: int
     rate: float
     p50: float
     p99: float
@@ -65,7 +66,9 @@ def run_load(
         found = closed_loop(address, targets, clients=clients, seconds=seconds, headers=headers)
         if found["not_200"]:
             raise WrongAnswerError(f"{found['not_200']} answers were not 200")
-        return Load(found["requests_per_second"], found["p50_ms"] / 1e3, found["p99_ms"] / 1e3, "own client")
+        return Load(
+            found["answers"], found["requests_per_second"], found["p50_ms"] / 1e3, found["p99_ms"] / 1e3, "own client"
+        )
     with tempfile.TemporaryDirectory() as folder:
         command = ["wrk", "--threads", "1", "--connections", str(clients), "--duration", f"{round(seconds)}s"]
         command += ["--latency", *(f"--header={name}: {value}" for name, value in headers.items())]
@@ -95,9 +98,10 @@ def parse_wrk(text: str) -> Load:
         raise WrongAnswerError(f"wrk: {trouble[1]}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     shares = {share: float(number) * _UNITS[unit] for share, number, unit in re.findall(_PERCENT, text)}
-    if rate is None or not {"50", "99"} <= shares.keys():
+    answers = re.search(r"(?m)^\s+(\d+) requests in", text)
+    if rate is None or answers is None or not {"50", "99"} <= shares.keys():
         raise WrongAnswerError(f"wrk printed something else: {text[:200]!r}")
-    return Load(float(rate[1]), shares["50"], shares["99"], "wrk")
+    return Load(int(answers[1]), float(rate[1]), shares["50"], shares["99"], "wrk")
 
 
 _PERCENT = r"(?m)^\s+(\d+)%\s+([\d.]+)(us|ms|s|m)$"
@@ -162,6 +166,7 @@ def closed_loop(
     return {
         "clients": clients,
         "seconds": round(elapsed, 2),
+        "answers": len(durations),
         "requests_per_second": round(len(durations) / elapsed),
         "p50_ms": round(percentile(durations, 0.5) * 1e3, 3),
         "p99_ms": round(percentile(durations, 0.99) * 1e3, 3),

@@ -4,6 +4,8 @@ The query actor: answers fs/tree, over HTTP and over zmq, from the tree stores t
 ``__main__``   the process: configuration in, listeners up, counters out.
 ``config``     what it may be told, checked.
 ``stores``     opens each view's store when it is there, and again when it was replaced.
+``face``       what every answer says of its view, composed once, ages put in.
+``cache``      rendered answers that are kept.
 ``freshness``  how old an answer is and what it may claim (pure).
 ``params``     the parameters of a request (pure).
 ``api``        which question a request is; errors as answers. Knows no transport.

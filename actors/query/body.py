@@ -2,7 +2,8 @@
 Bodies that may be long: read in one short transaction, rendered and sent at the reader's pace.
 
 The first slice is read at once. If that is all, the answer is short, and whole. If not, a task copies the rest of the
-records into a spool, as fast as it can and whatever the client does, while another renders and sends what is there.
+records into a spool, while another renders and sends what is there. The copying waits for the reader where it is ahead
+of it, but not for long: then it goes on as fast as it can and whatever the client does, and the snapshot ends.
 
 What this module does not do: it knows nothing of trees or searches, only of items and their size.
 """
@@ -21,7 +22,9 @@ from actors.query.spool import Spool
 from actors.query.stores import Lease
 
 #: Seconds of work between two checkpoints.
-_TURN_SECONDS = 0.002
+_TURN_SECONDS = 0.001
+#: Batches that are ahead of the reader while the copying waits for it.
+_AHEAD_BATCHES = 4
 #: Items between two looks at the clock, so that a small answer is whole however busy the host is.
 _LOOK_ITEMS = 8
 
@@ -45,12 +48,14 @@ class BodyLimits:
     Attributes:
         whole_bytes: an answer whose records are no larger is sent whole.
         slice_bytes: of text, sent at once.
+        wait_seconds: how long copying may wait for a reader that is slower.
         spool_memory_bytes: what may wait in memory for a slow reader; more goes to an unlinked file.
         spool_folder: where that file is; None for the system's folder for temporary files.
     """
 
     whole_bytes: int = 64 << 10
     slice_bytes: int = 256 << 10
+    wait_seconds: float = 1.0
     spool_memory_bytes: int = 16 << 20
     spool_folder: str | None = None
 
@@ -128,17 +133,19 @@ class LongBody:
     async def _copy(self) -> None:
         spool, most = self._spool, self._limits.whole_bytes
         batch, size = self._first, self._size
+        patience = trio.current_time() + self._limits.wait_seconds
         turn = time.perf_counter() + _TURN_SECONDS
-        for data, length in self._items:
+        for number, (data, length) in enumerate(self._items):
             if data is not None:
                 batch.append(data)
                 size += length
-            if size > most or time.perf_counter() > turn:
-                if batch:
-                    spool.put(batch, size)
-                    batch, size = [], 0
-                await trio.lowlevel.checkpoint()
-                turn = time.perf_counter() + _TURN_SECONDS
+            if size <= most and (number % _LOOK_ITEMS or time.perf_counter() < turn):
+                continue
+            if batch:
+                spool.put(batch, size)
+                batch, size = [], 0
+            await spool.wait_taken(_AHEAD_BATCHES, patience)
+            turn = time.perf_counter() + _TURN_SECONDS
         self._lease.close()
         self.copied = True
         if batch:

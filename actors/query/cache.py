@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import attrs
 
-from actors.query.params import TreeQuery
-
+#: Path, depth and so on, as :class:`~actors.query.params.TreeQuery` has it.
+Question = tuple[tuple[bytes, ...], int | None, bool]
 #: What an entry takes besides its text, about.
 _ENTRY_BYTES = 1000
+#: Questions that are remembered to have been asked.
+_ASKED = 4096
 
 
 @attrs.define(eq=False)
@@ -27,8 +29,9 @@ class Rendered:
         commit: LMDB's number of the last commit of which it is known that it changed nothing here.
         extras: JSON members of the first node that are as lasting as the rest.
         node: text of the first node's own members.
-        rest: text behind the members of the first node.
+        rest: text behind the members of the first node; within the body as it was first sent, which it keeps.
         asked: again, since it was last thought of giving it up.
+        size: bytes of memory, about; 0 until it is kept.
     """
 
     uuid: str
@@ -37,18 +40,15 @@ class Rendered:
     commit: int
     extras: bytes
     node: bytes
-    rest: bytes
+    rest: memoryview
     asked: bool = False
-
-    @property
-    def size(self) -> int:
-        """Bytes of memory, about."""
-        return len(self.node) + len(self.rest) + _ENTRY_BYTES
+    size: int = 0
 
 
 class AnswerCache:
     """
-    Answers by question, bounded in bytes. The one that goes is the oldest not asked for again (second chance).
+    Answers by question, bounded in bytes. The one that goes is the oldest not asked for again (second chance). What is
+    asked for the first time is not worth keeping: whoever walks through a whole tree asks for everything once.
 
     Args:
         most_bytes: of all entries together, about; 0 keeps nothing.
@@ -56,18 +56,32 @@ class AnswerCache:
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._entries: dict[TreeQuery, Rendered] = {}
+        self._entries: dict[Question, Rendered] = {}
         self.get = self._entries.get  #: the entry of a question, right or not; None when there is none
         self.bytes = 0  #: of all entries
+        self._asked: set[Question] = set()
 
-    def put(self, query: TreeQuery, rendered: Rendered) -> None:
+    def wants(self, question: Question) -> bool:
+        """Whether the answer, which is not kept yet, should be: the question was asked before, not long ago."""
+        if question in self._asked:
+            self._asked.discard(question)
+            return True
+        if self._most:
+            if len(self._asked) >= _ASKED:
+                self._asked.clear()
+            self._asked.add(question)
+        return False
+
+    def put(self, question: Question, rendered: Rendered) -> None:
         """Keep it, instead of what was kept for this question."""
+        size = rendered.size = len(rendered.node) + len(rendered.rest) + _ENTRY_BYTES
+        if size > self._most:
+            return
         entries = self._entries
-        before = entries.pop(query, None)
-        if before is not None:
-            self.bytes -= before.size
-        self.bytes += rendered.size
-        entries[query] = rendered
+        if question in entries:
+            self.bytes -= entries.pop(question).size
+        self.bytes += size
+        entries[question] = rendered
         while self.bytes > self._most:
             oldest = next(iter(entries))
             entry = entries.pop(oldest)

@@ -28,6 +28,7 @@ class QueryLimits:
         http_gzip_bytes: longer bodies are coded when the client accepts gzip.
         query_whole_bytes: records of an answer that is sent whole.
         query_slice_bytes: of a long answer, at once; the size of a body frame over zmq.
+        query_wait_seconds: how long the copying of a long answer, and so its snapshot, may wait for a slower reader.
         query_cache_bytes: of rendered answers that are kept for when they are asked for again, for each view; 0: none.
         query_spool_bytes: of copied records that wait in memory for a slow reader, for each long answer.
         query_spool_folder: where what exceeds that goes; empty for the system's folder for temporary files.
@@ -46,6 +47,7 @@ class QueryLimits:
     http_gzip_bytes: int = attrs.field(default=1 << 10, validator=between(0, 1 << 30))
     query_whole_bytes: int = attrs.field(default=64 << 10, validator=between(1, 16 << 20))
     query_slice_bytes: int = attrs.field(default=256 << 10, validator=between(1 << 10, 16 << 20))
+    query_wait_seconds: float = attrs.field(default=1.0, validator=between(0, 3600))
     query_cache_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
     query_spool_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
     query_spool_folder: str = ""
@@ -72,6 +74,7 @@ class QueryLimits:
         return BodyLimits(
             whole_bytes=self.query_whole_bytes,
             slice_bytes=self.query_slice_bytes,
+            wait_seconds=self.query_wait_seconds,
             spool_memory_bytes=self.query_spool_bytes,
             spool_folder=self.query_spool_folder or None,
         )

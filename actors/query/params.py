@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import re
 from collections.abc import Mapping
 from urllib.parse import unquote_to_bytes
@@ -28,32 +27,36 @@ _INTEGER = re.compile(rb"[0-9]{1,18}")
 Params = Mapping[str, bytes]
 
 
-@attrs.frozen(cache_hash=True)
+@attrs.define
 class TreeQuery:
     """
-    What ``tree`` is asked.
+    What ``tree`` is asked. It is not changed.
 
     Attributes:
         names: components of the path; empty for the root.
         depth: levels of children wanted; None for all.
         only_path: name, content_type and path only.
+        parent: path of the parent, without a slash at its end; empty also for the root.
+        key: all of the question, to keep answers by.
     """
 
     names: tuple[bytes, ...]
     depth: int | None = None
     only_path: bool = False
+    parent: bytes = attrs.field(init=False, eq=False)
+    key: tuple[tuple[bytes, ...], int | None, bool] = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        names = self.names
+        self.parent = b"/" + b"/".join(names[:-1]) if len(names) > 1 else b""
+        self.key = names, self.depth, self.only_path
 
     @property
     def path(self) -> bytes:
         """The path in its one normal form."""
         return b"/" + b"/".join(self.names)
 
-    @functools.cached_property
-    def parent(self) -> bytes:
-        """The path of the parent, without a slash at its end; empty also for the root."""
-        return b"".join([b"/" + name for name in self.names[:-1]])
-
-    @functools.cached_property
+    @property
     def tag(self) -> str:
         """The parameters in an entity tag."""
         return f"{'p' if self.only_path else 'f'}{'' if self.depth is None else self.depth}"

@@ -39,6 +39,7 @@ class Spool:
         self.spilled = 0  #: bytes ever written to the file
         self._ended = False
         self._news = trio.Event()
+        self._taken = trio.Event()
 
     def put(self, batch: list[Any], size: int) -> None:
         """
@@ -67,6 +68,16 @@ class Spool:
             self.spilled += written
             rest = rest[written:]
 
+    async def wait_taken(self, most: int, until: float) -> None:
+        """Wait until no more than ``most`` batches wait in memory, or ``until`` (trio's clock). A checkpoint."""
+        if len(self._held) > most and trio.current_time() < until:
+            with trio.move_on_at(until):
+                while len(self._held) > most:
+                    self._taken = trio.Event()
+                    await self._taken.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
     def end(self) -> None:
         """Nothing more will be put."""
         self._ended = True
@@ -78,6 +89,7 @@ class Spool:
             if self._held:
                 batch, size = self._held.popleft()
                 self._bytes -= size
+                self._taken.set()
                 return batch
             if self._read_at < self._write_at:
                 return self._unspill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 
@@ -10,7 +11,13 @@ from benchmarks.errors import WrongAnswerError
 from benchmarks.processes import Peak, anonymous_mib
 from benchmarks.sample import Sample
 from benchmarks.subjects.base import Subject
+from benchmarks.subjects.fustor import Fustor
+from benchmarks.subjects.nginx import Nginx
 from benchmarks.subjects.watchman import Watchman
+from benchmarks.web import Connection
+
+#: A body that is larger is not given to nginx: it is kept in memory for that.
+_MOST_BYTES = 1 << 30
 
 
 def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
@@ -31,6 +38,14 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             fast = connection.download(target, count=False)
             with Peak(subject.pids()) as peak:
                 counted = connection.download(target, count=True)
+            if isinstance(subject, Fustor) and shutil.which("nginx") and fast.size <= _MOST_BYTES:
+                body = connection.ask(target).body
+                with bench.state() as folder, Nginx(folder, body) as nginx, Connection(nginx.address, {}) as other:
+                    static = other.download(nginx.target, count=False)
+                yield Sample("time", static.seconds, "s", "less", subject="nginx, a static file")
+                yield Sample(
+                    "bytes", static.size / static.seconds / 1e6, "MB/s", "more", subject="nginx, a static file"
+                )
         seconds, size = fast.seconds, fast.size
         nodes = counted.nodes - 1
         yield Sample("first byte", fast.first * 1e3, "ms", "less")
@@ -48,8 +63,9 @@ MEASURE = Measure(
     "whole",
     "The whole tree",
     "One client reads everything in one answer without gzip, and throws it away; the number of entries is checked "
-    "in a second read. Watchman: one query over its unix socket, with ten fields. Memory: anonymous memory of all "
-    "its processes over what it was before, during the second read and after it.",
+    "in a second read. nginx: the same bytes as a static file. Watchman: one query over its unix socket, with ten "
+    "fields. Memory: anonymous memory of all its processes over what it was before, during the second read and "
+    "after it.",
     run,
     lambda subject: True,
 )

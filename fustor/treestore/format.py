@@ -53,9 +53,8 @@ _ID = struct.Struct(">Q")
 pack_id = _ID.pack
 
 
-def unpack_id(value: bytes) -> int:
-    """The id in an 8-byte value."""
-    return int.from_bytes(value, "big")
+#: The id in an 8-byte value (big-endian, as is its default).
+unpack_id = int.from_bytes
 
 
 def name_key(name: bytes) -> bytes:
@@ -98,7 +97,6 @@ _HEAD = struct.Struct(">QQQQQQQHHHH16s")
 _LENGTHS = struct.Struct(">HHH")  # flags, name, reason
 _LENGTHS_AT = struct.calcsize(">QQQQQQQH")
 HEAD_SIZE = _HEAD.size
-_FILES, _DIRECTORIES = slice(16, 24), slice(24, 32)
 _LOW = (1 << 64) - 1
 
 #: A row without its name: mode, size, mtime_ns, ctime_ns, ino, uid, gid, nlink.
@@ -205,19 +203,22 @@ def head_name(value: bytes) -> bytes:
     return value[HEAD_SIZE : HEAD_SIZE + n]
 
 
-_ROLLUP_AT = 8
+_ROLLUP_AT, _COUNTS_AT = 8, 16
 _rollup = struct.Struct(">QQQQQ").unpack_from
-_NONE = bytes(8)
+_counts = struct.Struct(">QQ").unpack_from
 
 
-def head_has_files(value: bytes) -> bool:
-    """There are files in the subtree of a stored head."""
-    return value[_FILES] != _NONE
+def head_counts(value: bytes) -> tuple[int, int]:
+    """
+    How many files and directories there are in the subtree of a stored head, itself not counted.
 
-
-def head_has_directories(value: bytes) -> bool:
-    """There are directories in the subtree of a stored head, itself not counted."""
-    return value[_DIRECTORIES] != _NONE
+    Raises:
+        StoreUnusableError: it is no head.
+    """
+    try:
+        return _counts(value, _COUNTS_AT)
+    except struct.error:
+        raise _damaged_head(value) from None
 
 
 def head_rollup(value: bytes) -> tuple[int, int, int, int]:
@@ -305,15 +306,14 @@ def unpack_chunk(value: bytes) -> bytes:
     Raises:
         StoreUnusableError: a codec we do not know, or damaged data.
     """
-    codec = value[:1]
-    if codec == _ZSTD:
+    if value.startswith(_ZSTD):
         try:
-            return _contexts.decompress(memoryview(value)[1:])
+            return _contexts.decompress(value[1:])
         except (zstandard.ZstdError, MemoryError) as error:  # a damaged frame may claim any size
             raise StoreUnusableError(f"tree store: a damaged chunk: {error}; run the check") from None
-    if codec == _RAW:
+    if value.startswith(_RAW):
         return value[1:]
-    raise StoreUnusableError(f"tree store: a chunk with codec {codec!r}; 0 (raw) and 2 (zstd) are known")
+    raise StoreUnusableError(f"tree store: a chunk with codec {value[:1]!r}; 0 (raw) and 2 (zstd) are known")
 
 
 # -- rows -----------------------------------------------------------------------------------------------------------

@@ -40,9 +40,8 @@ from fustor.treestore.format import (
     child_key,
     chunk_key,
     find_row,
+    head_counts,
     head_flags,
-    head_has_directories,
-    head_has_files,
     head_key,
     name_key,
     pack_id,
@@ -243,6 +242,19 @@ class Snapshot:
                 yield cursor.value()
                 found = cursor.next()
 
+    def few_chunks(self, store_id: int, most: int) -> list[bytes] | None:
+        """The chunks of a directory, if there are at most ``most``; None when there are more."""
+        prefix = pack_id(store_id)
+        cursor = self._txn.cursor(self._reader.environment.files)
+        chunks: list[bytes] = []
+        found = cursor.set_range(prefix)
+        while found and cursor.key()[:_IDS] == prefix:
+            if len(chunks) == most:
+                return None
+            chunks.append(cursor.value())
+            found = cursor.next()
+        return chunks
+
     def children(self, store_id: int) -> Iterator[tuple[bytes, int]]:
         """Names and store ids of the child directories, in order of names."""
         prefix = pack_id(store_id) + CHILD
@@ -287,8 +299,8 @@ class Snapshot:
                 yield depth, here, head, []
                 continue
             chunks: list[bytes] = []
-            has_directories = head_has_directories(head)
-            if head_has_files(head):
+            has_files, has_directories = head_counts(head)
+            if has_files:
                 found = seek(prefix)
                 while found and at()[:_IDS] == prefix:
                     if len(chunks) == _RECORD_CHUNKS:

@@ -106,7 +106,7 @@ def test_other_statuses_are_counted_apart(address: tuple[str, int]) -> None:
 
 def test_wrk_is_understood() -> None:
     load = parse_wrk(WRK)
-    assert (load.rate, load.tool) == (19804.55, "wrk")
+    assert (load.answers, load.rate, load.tool) == (19812, 19804.55, "wrk")
     assert load.p50 == pytest.approx(801e-6)
     assert load.p99 == pytest.approx(1.46)
 

@@ -20,9 +20,8 @@ from fustor.treestore.format import (
     encode_base64,
     encode_rows,
     find_row,
+    head_counts,
     head_flags,
-    head_has_directories,
-    head_has_files,
     head_name,
     head_rollup,
     head_text,
@@ -148,9 +147,7 @@ def test_heads_come_out_as_they_went_in(
     assert (head_flags(value), head_name(value)) == (flags, name)
     row = encode_rows([(name, *attributes)])[:-1]
     assert head_text(value)[0] == row + (b',"unreadable":"EACCES"' if unreadable else b"")
-    assert (head_has_files(value), head_has_directories(value), head_rollup(value)) == (True, True, (4, 5, 6, size))
-    assert not head_has_files(Head(3, 4, 0, 5, 0).pack())
-    assert not head_has_directories(Head(3, 4, 5, 0, 1 << 64).pack())
+    assert (head_counts(value), head_rollup(value)) == ((5, 6), (4, 5, 6, size))
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40))
@@ -171,6 +168,8 @@ def test_what_is_no_head_is_damage() -> None:
             head_text(value)
     with pytest.raises(StoreUnusableError):
         head_rollup(b"short")
+    with pytest.raises(StoreUnusableError):
+        head_counts(b"short")
 
 
 @pytest.mark.parametrize(

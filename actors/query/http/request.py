@@ -7,6 +7,7 @@ bare line feeds, folded headers and the other ways to smuggle one request inside
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import attrs
@@ -36,10 +37,10 @@ class RequestLimits:
     body: int = 64 << 10
 
 
-@attrs.frozen
+@attrs.define
 class Request:
     """
-    One request.
+    One request. It is not changed.
 
     Attributes:
         method: as sent (methods are case-sensitive).
@@ -69,11 +70,14 @@ class _StopParsing(Exception):  # noqa: N818 - control flow
     """Leaves llhttp from within a callback; what there is to say is in the parser object."""
 
 
-#: Clients repeat themselves: requests by their exact bytes, for bytes that were one whole request. What such bytes mean
-#: does not depend on what came before them on the connection.
-_KNOWN: dict[tuple[RequestLimits, bytes], Request] = {}
-_KNOWN_REQUESTS = 4096
+#: Clients repeat themselves: what followed the target of a GET, in bytes that were one whole request, and that request.
+#: What the same bytes mean behind another target is the same, and does not depend on what came before on a connection.
+_KNOWN: dict[RequestLimits, dict[bytes, Request]] = {}
+_KNOWN_TAILS = 4096
 _KNOWN_BYTES = 1024
+_GET = b"GET "
+#: Targets that llhttp takes whatever their order: a slash and printable ASCII without what means something to it.
+_plain_target = re.compile(rb"/[!-\"$-~]*").fullmatch
 
 
 class RequestParser:
@@ -86,6 +90,7 @@ class RequestParser:
 
     def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
+        self._known = _KNOWN.setdefault(limits, {})
         self.fault: Fault | None = None
         self.ended = False
         self.busy = False
@@ -110,15 +115,27 @@ class RequestParser:
         """Requests completed by ``data``, which must not be empty. Never raises; after a fault nothing is parsed."""
         if self.fault is not None or self.ended:
             return []
-        whole = not self.busy and len(data) <= _KNOWN_BYTES
-        if whole and (known := _KNOWN.get((self._limits, data))) is not None:
-            return [known]
+        first = not self.busy
+        if first and data.startswith(_GET):
+            end = data.find(b" ", len(_GET))
+            known = self._known.get(data[end:])
+            if known is not None:
+                target = data[len(_GET) : end]
+                if len(target) <= self._limits.url and _plain_target(target):
+                    return [Request(_GET[:-1], target, True, known.http10, known.accept_encoding, known.if_none_match)]
         ready = self._parse(data)
-        if whole and len(ready) == 1 and ready[0].keep_alive and not self.busy and self.fault is None:
-            if len(_KNOWN) >= _KNOWN_REQUESTS:
-                _KNOWN.clear()
-            _KNOWN[self._limits, data] = ready[0]
+        if first and len(ready) == 1 and not self.busy and not self.ended and self.fault is None:
+            self._remember(data, ready[0])
         return ready
+
+    def _remember(self, data: bytes, request: Request) -> None:
+        """``data`` was this request and nothing else, and the connection goes on."""
+        start = _GET + request.target
+        tail = data[len(start) :]
+        if data.startswith(start) and tail.startswith(b" ") and len(tail) <= _KNOWN_BYTES:
+            if len(self._known) >= _KNOWN_TAILS:
+                self._known.clear()
+            self._known[tail] = request
 
     def _parse(self, data: bytes) -> list[Request]:
         self._began_here = False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from actors.query.cache import AnswerCache, Rendered
+from actors.query.cache import AnswerCache, Question, Rendered
 from actors.query.params import TreeQuery
 
-QUERIES = [TreeQuery((b"%d" % n,)) for n in range(10)]
+QUERIES: list[Question] = [((b"%d" % n,), None, False) for n in range(10)]
 
 
 def rendered(size: int = 100) -> Rendered:
-    return Rendered("u", 1, 1, 1, b"", b"n", b"r" * size)
+    return Rendered("u", 1, 1, 1, b"", b"n", memoryview(b"r" * size))
 
 
 def kept(cache: AnswerCache) -> list[int]:
@@ -19,15 +19,17 @@ def kept(cache: AnswerCache) -> list[int]:
 def test_an_equal_question_finds_it_and_another_does_not() -> None:
     cache = AnswerCache(1 << 20)
     entry = rendered()
-    cache.put(TreeQuery((b"a",), 1), entry)
-    assert cache.get(TreeQuery((b"a",), 1)) is entry
-    assert cache.get(TreeQuery((b"a",), 2)) is None
-    assert cache.get(TreeQuery((b"a",), 1, True)) is None
-    assert cache.get(TreeQuery((b"a", b"b"), 1)) is None
+    cache.put(TreeQuery((b"a",), 1).key, entry)
+    assert cache.get(TreeQuery((b"a",), 1).key) is entry
+    assert cache.get(TreeQuery((b"a",), 2).key) is None
+    assert cache.get(TreeQuery((b"a",), 1, True).key) is None
+    assert cache.get(TreeQuery((b"a", b"b"), 1).key) is None
 
 
 def test_the_oldest_goes_unless_it_was_asked_for_again() -> None:
-    cache = AnswerCache(4 * rendered().size)
+    cache = AnswerCache(1 << 20)
+    cache.put(QUERIES[0], rendered())
+    cache = AnswerCache(4 * cache.bytes)
     for query in QUERIES[:4]:
         cache.put(query, rendered())
     assert kept(cache) == [0, 1, 2, 3]
@@ -61,3 +63,14 @@ def test_one_that_is_too_large_is_not_kept_and_nothing_is_when_there_is_no_room(
     cache = AnswerCache(0)
     cache.put(QUERIES[0], rendered(0))
     assert (kept(cache), cache.bytes) == ([], 0)
+
+
+def test_an_answer_is_wanted_when_its_question_comes_again() -> None:
+    cache = AnswerCache(5000)
+    assert [cache.wants(query) for query in QUERIES] == [False] * 10
+    assert [cache.wants(query) for query in QUERIES] == [True] * 10
+    assert [cache.wants(query) for query in QUERIES] == [False] * 10  # it was not kept, or is not any more
+    many: list[Question] = [((b"%d" % n, b"x"), 1, True) for n in range(10_000)]
+    for _ in range(2):
+        assert not any(cache.wants(query) for query in many)  # a crawler that comes again after a long while
+    assert not any(AnswerCache(0).wants(QUERIES[0]) for _ in range(3))

@@ -184,8 +184,8 @@ def test_a_kept_answer_is_given_as_long_as_it_is_right(tmp_path: Path) -> None:
                         assert site.ask(target, tags[target])[0].status == (304 if tags[target] == answer.etag else 200)
                     tags[target] = answer.etag
     kept = site.stores.views["main"].cache
-    assert kept.get(TreeQuery((b"same",), 1)) is not None
-    assert kept.get(TreeQuery((b"moved", b"sub"), 1)) is not None
+    assert kept.get(TreeQuery((b"same",), 1).key) is not None
+    assert kept.get(TreeQuery((b"moved", b"sub"), 1).key) is not None
     # Another store at the same place: nothing of the old one is given.
     os.rename(path, tmp_path / "aside")
     third: Tree = {b"same": {b"z": file_row(9), b"sub": {}}}

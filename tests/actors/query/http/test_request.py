@@ -172,3 +172,56 @@ def test_a_request_seen_before_means_the_same_and_disturbs_nothing() -> None:
     assert small.feed(data) == []
     assert small.fault is not None
     assert small.fault.status == 414
+
+
+TAIL = b' HTTP/1.1\r\nHost: a\r\nIf-None-Match: "x"\r\n\r\n'
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_a_known_tail_behind_another_target_is_what_a_parser_makes_of_it(byte: int) -> None:
+    limits = RequestLimits(headers=1000 + byte)  # so that nothing of this is known yet
+    targets = [b"/" + bytes([byte]), bytes([byte]), b"/a?" + bytes([byte]) * 3, b"/a#" + bytes([byte])]
+    fresh = [parse(b"GET " + target + TAIL, 7, limits) for target in targets]
+    parse(b"GET /first" + TAIL, limits=limits)
+    for target, (apart, expected) in zip(targets, fresh, strict=True):
+        parser, requests = parse(b"GET " + target + TAIL, limits=limits)
+        assert requests == expected
+        assert (parser.fault is None, parser.ended, parser.busy) == (apart.fault is None, apart.ended, apart.busy)
+
+
+@settings(max_examples=300)
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40))
+def test_the_same_for_any_printable_target(text: str) -> None:
+    data = b"GET /" + text.encode() + TAIL
+    parse(b"GET /first" + TAIL)
+    parser, requests = parse(data)
+    apart, expected = parse(data, 7)
+    assert requests == expected
+    assert (parser.fault is None) == (apart.fault is None)
+
+
+def test_limits_hold_for_known_tails() -> None:
+    limits = RequestLimits(url=300)
+    parse(b"GET /first" + TAIL, limits=limits)
+    parser, requests = parse(b"GET /" + b"u" * 299 + TAIL, limits=limits)
+    assert (len(requests), parser.fault) == (1, None)
+    parser, requests = parse(b"GET /" + b"u" * 300 + TAIL, limits=limits)
+    assert requests == []
+    assert parser.fault is not None
+    assert parser.fault.status == 414
+
+
+@pytest.mark.parametrize("tail", [b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b" HTTP/1.0\r\n\r\n"])
+def test_what_ends_the_connection_ends_it_each_time(tail: bytes) -> None:
+    for target in (b"/a", b"/b", b"/b"):
+        parser, requests = parse(b"GET " + target + tail)
+        assert [(request.target, request.keep_alive) for request in requests] == [(target, False)]
+        assert parser.ended
+
+
+def test_a_second_request_behind_a_known_one_is_seen() -> None:
+    data = b"GET /a" + TAIL
+    for _ in range(2):
+        _, requests = parse(data + data)
+        assert [request.target for request in requests] == [b"/a", b"/a"]
+        assert parse(data)[1] == requests[:1]
