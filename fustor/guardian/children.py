@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+
+from fustor.guardian import pidfd
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -33,6 +36,29 @@ def pids() -> list[int]:
             return [int(pid) for pid in file.read().split()]
     except OSError:
         return []
+
+
+def end_all_of(spawn_token: str) -> int:
+    """
+    Kill every process that has a spawn token in its environment, whoever its parent is: what a survivor leaves behind
+    goes not to us, for we did not start it.
+
+    Returns:
+        How many there were.
+    """
+    killed = 0
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or token(int(name)) != spawn_token:
+            continue
+        try:
+            fd = os.pidfd_open(int(name))
+        except OSError:
+            continue
+        # Looked at again now that the descriptor pins the process.
+        if token(int(name)) == spawn_token and pidfd.send(fd, signal.SIGKILL):
+            killed += 1
+        os.close(fd)
+    return killed
 
 
 def token(pid: int) -> str:
