@@ -19,7 +19,7 @@ log_bytes           a log above this many bytes is renamed to .1                
 slots               how many payloads may be in the table                                                   1024
 successor           who starts the next guardian when this one is killed: "survivors" or "supervisor"       survivors
 rejoin_timeout      seconds that survivors look for a successor before they exit                            10
-adopt_timeout       seconds that a successor waits for survivors to join before it kills them               3
+adopt_timeout       seconds that a successor waits for survivors to join before it kills them               5
 =================== ======================================================================================= ========
 """
 
@@ -38,7 +38,7 @@ _SECONDS = {
     "restart_delay_max": 5.0,
     "young": 5.0,
     "rejoin_timeout": 10.0,
-    "adopt_timeout": 3.0,
+    "adopt_timeout": 5.0,
 }
 _COUNTS = {"log_bytes": 8 << 20, "slots": 1024}
 _KEYS = {"run", "control", "log", "env", "listen", "successor", *_SECONDS, *_COUNTS}

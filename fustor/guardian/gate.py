@@ -2,8 +2,8 @@
 guardian.sock in the run folder: where processes whose guardian was killed come to its successor.
 
 SOCK_SEQPACKET, one connection per process, one JSON object each way. The process says
-``{"join": name, "pid", "born", "token", "fds": [names]}`` and sends its listening sockets along (SCM_RIGHTS); the kernel
-proves who it is (SO_PEERCRED). The answer is ``{"welcome": pid of the guardian}`` or ``{"refused": why}``. The
+``{"join": name, "pid", "born", "token", "fds": [names]}`` and sends its listening sockets along (SCM_RIGHTS); the
+kernel proves who it is (SO_PEERCRED). The answer is ``{"welcome": pid of the guardian}`` or ``{"refused": why}``. The
 connection of a control actor is its keeper channel from then on; others are closed.
 
 What this module does not do: decide who is welcome.

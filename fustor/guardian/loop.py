@@ -59,9 +59,10 @@ class _Control:
 class _Starting:
     """A child of which exec is awaited; ``settled`` is called once, with the errno of exec or 0."""
 
-    __slots__ = ("reader", "settled")
+    __slots__ = ("reader", "settled", "slot")
 
-    def __init__(self, reader: int, settled: Callable[[int], None]) -> None:
+    def __init__(self, slot: Slot, reader: int, settled: Callable[[Slot, int], None]) -> None:
+        self.slot = slot
         self.reader = reader
         self.settled = settled
 
@@ -258,18 +259,26 @@ class Guardian:
         program: process.Program,
         name: str,
         token: str,
-        settled: Callable[[int], None],
+        enter: Callable[[Slot], None],
+        settled: Callable[[Slot, int], None],
         fds: tuple[str, ...] = (),
-    ) -> Slot:
+    ) -> None:
+        """``enter`` takes it into the books, which are written down before it runs; ``settled`` hears of exec."""
         try:
-            pid, reader = process.start(program, self._null)
+            pid, reader, release = process.start(program, self._null)
         finally:
             os.close(program.log)
-        self._childless = False
-        self._changed = True
-        self._starting[pid] = _Starting(reader, settled)
-        self._events.watch(reader, lambda: self._settle(pid))
-        return Slot(name, pid, token, process.born(pid), fds)
+        try:
+            self._childless = False
+            slot = Slot(name, pid, token, process.born(pid), fds)
+            self._starting[pid] = _Starting(slot, reader, settled)
+            self._events.watch(reader, lambda: self._settle(pid))
+            enter(slot)
+            self._write_table()
+        except BaseException:
+            os.close(release)
+            raise
+        process.release(release)
 
     def _settle(self, pid: int) -> None:
         """Exec of ``pid`` has succeeded or failed, or is still awaited."""
@@ -283,30 +292,33 @@ class Guardian:
         if error:
             process.reap(pid)  # having told, it exits at once
             self._changed = True
-        start.settled(error)
+        start.settled(start.slot, error)
 
     def _start_control(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         token = os.urandom(16).hex()
         fds = {"keeper": theirs.fileno()}
         env = self._environment({}, "control", token, fds)
+
+        def enter(slot: Slot) -> None:
+            channel = Channel(ours)
+            self._control = _Control(slot, channel)
+            self._events.watch(channel.fileno(), self._on_channel)
+            self._policy.started(now)
+            self._counters["control_starts"] += 1
+            self._logs.write("INFO", "control actor started", pid=slot.pid)
+
         try:
             program = process.Program(self._config.control, env, list(fds.values()), self._logs.open("control"))
-            slot = self._start(program, "control", token, self._control_settled)
+            self._start(program, "control", token, enter, self._control_settled)
         except OSError as error:
             ours.close()
             self._not_started(error.strerror, now)
             return
         finally:
             theirs.close()
-        channel = Channel(ours)
-        self._control = _Control(slot, channel)
-        self._events.watch(channel.fileno(), self._on_channel)
-        self._policy.started(now)
-        self._counters["control_starts"] += 1
-        self._logs.write("INFO", "control actor started", pid=slot.pid)
 
-    def _control_settled(self, error: int) -> None:
+    def _control_settled(self, slot: Slot, error: int) -> None:
         if error:
             self._drop_control()
             self._not_started(os.strerror(error), time.monotonic())
@@ -415,13 +427,16 @@ class Guardian:
         argv = [os.fsencode(word) for word in [*self._command, "--check"]]
         try:
             program = process.Program(argv, dict(os.environb), [], self._logs.open("guardian"))
-            self._check = self._start(program, "check", "", self._check_settled)
+            self._start(program, "check", "", self._check_starts, self._check_settled)
         except OSError as error:
             self._logs.write("ERROR", f"the new version can't be checked, this one goes on: {error.strerror}")
             return
         self._check_until = time.monotonic() + _CHECK_SECONDS
 
-    def _check_settled(self, error: int) -> None:
+    def _check_starts(self, slot: Slot) -> None:
+        self._check = slot
+
+    def _check_settled(self, slot: Slot, error: int) -> None:
         if error:
             self._check = None
             self._logs.write("ERROR", f"the new version can't be executed, this one goes on: {os.strerror(error)}")
@@ -564,7 +579,12 @@ class Guardian:
         env = self._environment(wanted.env, wanted.name, wanted.token, fds)
         command = os.fsdecode(wanted.argv[0])
 
-        def settled(error: int) -> None:
+        def enter(slot: Slot) -> None:
+            self._table.add(slot)
+            self._counters["payload_starts"] += 1
+            self._logs.write("INFO", "payload started", payload=slot.name, pid=slot.pid)
+
+        def settled(slot: Slot, error: int) -> None:
             if error:
                 self._table.remove(slot)
                 self._refuse(channel, number, RefusedError("argv[0]", command, os.strerror(error), error))
@@ -575,13 +595,10 @@ class Guardian:
             log = self._logs.open(wanted.name)
             inherited = list(fds.values())
             program = process.Program(wanted.argv, env, inherited, log, wanted.data_bytes, process.PAYLOAD_SCORE)
-            slot = self._start(program, wanted.name, wanted.token, settled, tuple(wanted.fds))
+            self._start(program, wanted.name, wanted.token, enter, settled, tuple(wanted.fds))
         except OSError as error:
             why = f"no process can be made: {error.strerror}"
             raise RefusedError("argv[0]", command, why, error.errno or 0) from None
-        self._table.add(slot)
-        self._counters["payload_starts"] += 1
-        self._logs.write("INFO", "payload started", payload=slot.name, pid=slot.pid)
 
     def _do_kill(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
         slot = self._table.running(requests.name(fields))

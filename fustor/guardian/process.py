@@ -5,25 +5,20 @@ Plain fork is safe and cheap here (0.2 ms): the guardian is small, has one threa
 the child can set anything. That exec succeeded is told by the end of file of a close-on-exec pipe, waited for in the
 loop: a program on storage that hangs must not hang the guardian.
 
-A child dies with the guardian (PR_SET_PDEATHSIG) until it undoes that itself, once it watches the guardian and can join
-a successor. So no process is ever out of reach of a table.
+Between fork and exec the child waits for a word of its parent, which writes it down first: of a guardian that is killed
+no process goes on that is not in its table.
 
 No pidfd is needed: a child that was not reaped keeps its pid, and only the one thread that signals also reaps.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import resource
 import signal
 
 from fustor.guardian.table import Exit
-
-#: prctl(2)
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 #: The first victims of the kernel when memory is short shall be payloads (proc_pid_oom_score_adj(5)).
 PAYLOAD_SCORE = b"500"
@@ -63,32 +58,47 @@ class Program:
         self.oom_score = oom_score
 
 
-def start(program: Program, null: int) -> tuple[int, int]:
+def start(program: Program, null: int) -> tuple[int, int, int]:
     """
-    Fork, and execute ``program`` in a session of its own with default signals; ``null`` becomes its stdin.
+    Fork, and once :func:`release` is called execute ``program`` in a session of its own with default signals; ``null``
+    becomes its stdin.
 
     Returns:
-        The pid, and the non-blocking reading end of the pipe for :func:`exec_error`.
+        The pid, the non-blocking reading end of the pipe for :func:`exec_error`, and the descriptor for
+        :func:`release`. If that is closed instead, the child ends.
 
     Raises:
         OSError: no process or pipe could be made.
     """
     changed = [number for number in _RESETTABLE if signal.getsignal(number) is not signal.SIG_DFL]
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    waiting, release_ = os.pipe2(os.O_CLOEXEC)
     # A signal to the child before its handlers are reset would be written to the wakeup pipe that it shares with us.
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, _RESETTABLE)
-    guardian = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            _become(program, null, writer, changed, guardian)
+            os.close(release_)
+            _become(program, null, writer, changed, waiting)
     except OSError:
         os.close(reader)
+        os.close(release_)
         raise
     finally:
         os.close(writer)
+        os.close(waiting)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return pid, reader
+    return pid, reader, release_
+
+
+def release(descriptor: int) -> None:
+    """Let the child of :func:`start` go on; the descriptor is closed."""
+    try:
+        os.write(descriptor, b"1")
+    except BrokenPipeError:
+        pass  # killed already: the exit tells
+    finally:
+        os.close(descriptor)
 
 
 def exec_error(reader: int) -> int | None:
@@ -175,13 +185,12 @@ def send_group(leader: int, number: int) -> None:
         pass  # every process that is left runs under another user id (kill(2))
 
 
-def _become(program: Program, null: int, writer: int, changed: list[int], guardian: int) -> None:
+def _become(program: Program, null: int, writer: int, changed: list[int], waiting: int) -> None:
     """The child between fork and exec; never returns."""
     failure = errno.EINVAL  # told of whatever is no OSError
     try:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL.value, 0, 0, 0)
-        if os.getppid() != guardian:
-            os._exit(127)  # killed before the kernel knew
+        if not os.read(waiting, 1):
+            os._exit(127)
         os.setsid()
         signal.set_wakeup_fd(-1)
         # Python ignores SIGPIPE and SIGXFSZ, and exec keeps what is ignored.

@@ -1,10 +1,10 @@
 """
 The control actor's end of the keeper channel: asks the guardian to start, signal and list processes, hears of exits.
 
-The protocol is described in ``fustor/guardian/__init__.py``. Nothing is decided here: the guardian's table is the truth,
-and whoever is in doubt reads it again. When the guardian is killed and a successor takes us over, what was asked and not
-answered is asked again there, and whoever waits for an answer waits on: so a request may be carried out twice, and a
-second spawn in the same slot is refused.
+The protocol is described in ``fustor/guardian/__init__.py``. Nothing is decided here: the guardian's table is the
+truth, and whoever is in doubt reads it again. When the guardian is killed and a successor takes us over, what was asked
+and not answered is asked again there, and whoever waits for an answer waits on: so a request may be carried out twice,
+and a second spawn in the same slot is refused.
 """
 
 from __future__ import annotations
@@ -332,7 +332,8 @@ class Keeper:
         sock = self._socket
         async with self._sending:
             try:
-                await sock.send(packet)
+                if sock.fileno() >= 0:
+                    await sock.send(packet)
             except (ConnectionError, trio.ClosedResourceError):
                 if self._next_socket is None:
                     raise KeeperGone("the guardian is gone") from None

@@ -1,5 +1,5 @@
 """
-The parent watch: a process whose guardian is gone finds the next one, or ends, for nobody would restart, stop or reap it.
+The parent watch: a process whose guardian is gone finds the next one, or ends: nobody would restart, stop or reap it.
 
 A daemon thread sleeps in poll(2) on a pidfd of the guardian, so it works whatever the event loop does, and costs
 nothing. It can't act while C code holds the interpreter's lock: such a process acts when that code returns, and a
@@ -11,7 +11,6 @@ What this module does not do: find the next guardian (see ``rejoin``).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import select
@@ -24,9 +23,6 @@ from protocols.errors import ConfigError
 
 #: Exit code of a process that ended itself because its guardian was gone.
 EXIT_PARENT_GONE = 86
-
-#: prctl(2)
-_PR_SET_PDEATHSIG = 1
 
 
 def exit_now() -> None:
@@ -41,11 +37,11 @@ def watch_guardian(
     on_joined: Callable[[socket.socket], None] | None = None,
 ) -> bool:
     """
-    Watch the guardian, and its successors, from a thread of its own. Until this is called, we die with it.
+    Watch the guardian, and its successors, from a thread of its own.
 
     Args:
-        on_gone: called once, when the guardian is gone (or was so before we looked) and no successor takes us over; must
-            be safe to call from another thread, at any time.
+        on_gone: called once, when the guardian is gone (or was so before we looked) and no successor takes us over;
+            must be safe to call from another thread, at any time.
         environment: holds ``FUSTOR_GUARDIAN_PID``, the pid of the guardian, which is our parent, and what ``rejoin``
             needs.
         on_joined: called in that thread with the connection to each successor, and owns it; None: it is closed.
@@ -71,8 +67,6 @@ def watch_guardian(
     if descriptor >= 0 and os.getppid() != guardian:
         os.close(descriptor)
         descriptor = -1
-    if rejoiner is not None:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
     arguments = (descriptor, on_gone, rejoiner, on_joined)
     threading.Thread(target=_watch, args=arguments, name="parent watch", daemon=True).start()
     return True

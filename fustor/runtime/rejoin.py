@@ -2,12 +2,12 @@
 The way of a process whose guardian was killed to the next one.
 
 It connects to ``guardian.sock`` in the run folder, its working directory, every 20 ms, says who it is, and brings its
-listening sockets (see ``fustor/guardian/gate.py``). Where survivors have to start the successor themselves, the one that
-wins ``successor.lock`` does, after a random moment, and starts another one if that ends before it has joined. Two
+listening sockets (see ``fustor/guardian/gate.py``). Where survivors have to start the successor themselves, the one
+that wins ``successor.lock`` does, after a random moment, and starts another one if that ends before it has joined. Two
 guardians can't run at once whatever happens here: the successor takes ``guardian.lock``.
 
-What this module does not do: watch the guardian, or end the process (see ``parent``). It runs in a thread of its own and
-touches nothing that the others use.
+What this module does not do: watch the guardian, or end the process (see ``parent``). It runs in a thread of its own
+and touches nothing that the others use.
 """
 
 from __future__ import annotations
