@@ -22,6 +22,11 @@ from fustor.admin.state import Side
 from fustor.runtime.daemon import LOCK
 from protocols.errors import MachineError
 
+#: In the run folder: everything is being stopped, so survivors of a guardian neither start nor join a successor.
+STOPPING = "stopping"
+#: Seconds that a killed guardian's successor is waited for; more than its survivors look for one.
+SUCCESSION_SECONDS = 12.0
+
 
 class Held:
     """A process that can be waited for and signalled without mistaking another for it."""
@@ -106,6 +111,19 @@ def guardian(side: Side) -> Held | None:
     return None
 
 
+def wait_guardian(side: Side, seconds: float = SUCCESSION_SECONDS) -> Held | None:
+    """
+    As :func:`guardian`, waiting for the successor of one that was killed for up to ``seconds``. No wait when nothing of
+    the side runs, or it is being stopped.
+    """
+    deadline = time.monotonic() + seconds
+    while (found := guardian(side)) is None:
+        if time.monotonic() > deadline or (side.run / STOPPING).exists() or not members(side):
+            return None
+        time.sleep(0.02)
+    return found
+
+
 @attrs.frozen
 class Stopped:
     """
@@ -133,29 +151,22 @@ def stop(side: Side, seconds: float) -> Stopped:
     Raises:
         MachineError: its guardian runs where it can't be seen.
     """
-    keeper = guardian(side)
-    if keeper is not None:
+    ran = False
+    deadline = time.monotonic() + seconds
+    if members(side):
+        ran = True
+        # First of all: if the guardian is killed now, or was, its survivors exit.
+        (side.run / STOPPING).touch(mode=0o600)
+    while (keeper := guardian(side)) is not None:
         with keeper:
             keeper.signal(signal.SIGTERM)
-            keeper.wait(seconds)
+            if not keeper.wait(deadline - time.monotonic()):
+                break
     killed: list[str] = []
-    remaining = members(side)
-    ran = keeper is not None or bool(remaining)
     deadline = time.monotonic() + 5.0
-    # The guardian first: the others must not be started again.
-    for pid, name in sorted(remaining.items(), key=lambda item: item[1] != "guardian"):
-        try:
-            held = Held(pid)
-        except ProcessLookupError:
-            continue
-        with held:
-            if members(side).get(pid) != name:
-                continue
-            # An orderly stop may have left one that is just ending: a moment before it is called stubborn.
-            if held.wait(0.5 if keeper is not None else 0) or not held.signal(signal.SIGKILL):
-                continue
-            killed.append(name or str(pid))
-            held.wait(deadline - time.monotonic())
+    # Again and again: a survivor may just have been starting a successor.
+    while (remaining := members(side)) and time.monotonic() < deadline:
+        killed += _kill(side, remaining, deadline)
     left = tuple(f"{name} (pid {pid})" for pid, name in members(side).items())
     if not left:
         if _guarded(side):
@@ -165,6 +176,26 @@ def stop(side: Side, seconds: float) -> Stopped:
             )
         clear_run(side)
     return Stopped(ran=ran, killed=tuple(killed), left=left)
+
+
+def _kill(side: Side, processes: dict[int, str], deadline: float) -> list[str]:
+    """Kill these, if they do not end by themselves; the names of those that had to be killed."""
+    killed = []
+    # The guardian first: the others must not be started again.
+    for pid, name in sorted(processes.items(), key=lambda item: item[1] != "guardian"):
+        try:
+            held = Held(pid)
+        except ProcessLookupError:
+            continue
+        with held:
+            if members(side).get(pid) != name:
+                continue
+            # It may be just ending: a moment before it is called stubborn.
+            if held.wait(0.5) or not held.signal(signal.SIGKILL):
+                continue
+            killed.append(name or str(pid))
+            held.wait(deadline - time.monotonic())
+    return killed
 
 
 def _guarded(side: Side) -> bool:
