@@ -151,12 +151,11 @@ def stop(side: Side, seconds: float) -> Stopped:
     Raises:
         MachineError: its guardian runs where it can't be seen.
     """
-    ran = False
     deadline = time.monotonic() + seconds
-    if members(side):
-        ran = True
+    ran = bool(members(side))
+    if ran:
         # First of all: if the guardian is killed now, or was, its survivors exit.
-        (side.run / STOPPING).touch(mode=0o600)
+        _say_stopping(side)
     while (keeper := guardian(side)) is not None:
         with keeper:
             keeper.signal(signal.SIGTERM)
@@ -166,6 +165,7 @@ def stop(side: Side, seconds: float) -> Stopped:
     deadline = time.monotonic() + 5.0
     # Again and again: a survivor may just have been starting a successor.
     while (remaining := members(side)) and time.monotonic() < deadline:
+        _say_stopping(side)  # a guardian that has stopped removed it
         killed += _kill(side, remaining, deadline)
     left = tuple(f"{name} (pid {pid})" for pid, name in members(side).items())
     if not left:
@@ -176,6 +176,10 @@ def stop(side: Side, seconds: float) -> Stopped:
             )
         clear_run(side)
     return Stopped(ran=ran, killed=tuple(killed), left=left)
+
+
+def _say_stopping(side: Side) -> None:
+    (side.run / STOPPING).touch(mode=0o600)
 
 
 def _kill(side: Side, processes: dict[int, str], deadline: float) -> list[str]:

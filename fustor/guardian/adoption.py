@@ -27,6 +27,8 @@ from fustor.guardian.table import Exit, Slot, Table
 
 #: Seconds until binding a port that is taken is tried again.
 _BIND_AGAIN = 0.2
+#: Seconds for those who are in the queue already, when we were frozen over the deadline.
+_LAST_CALL = 1.0
 #: Connections that have not said yet who they are.
 _MOST_VISITORS = 1024
 
@@ -39,12 +41,12 @@ class Adoption:
         survivors: held; may be empty.
         listening: name → socket; completed here.
         wanted: name → (host, port) of every listening socket there has to be.
+        counters: ``joined`` is counted.
         on_exit: called when a survivor has ended.
         on_control: called when the control actor has come, or one that says so; raises RefusedError.
 
     Attributes:
         missing: names of listening sockets that are not in hand yet.
-        joined: how many processes have joined.
         closed: nobody is welcome any more.
     """
 
@@ -57,10 +59,10 @@ class Adoption:
         survivors: Survivors,
         listening: dict[str, socket.socket],
         wanted: dict[str, tuple[str, int]],
+        counters: dict[str, int],
         on_exit: Callable[[int, Exit], None],
         on_control: Callable[[Join, Visitor], None],
     ) -> None:
-        self.joined = 0
         self.closed = False
         self.missing = wanted.keys() - listening.keys()
         self._events = events
@@ -70,6 +72,7 @@ class Adoption:
         self._survivors = survivors
         self._listening = listening
         self._wanted = wanted
+        self._counters = counters
         self._on_exit = on_exit
         self._on_control = on_control
         self._visitors: dict[int, Visitor] = {}
@@ -86,31 +89,26 @@ class Adoption:
         self._deadline = deadline
         self._holders = {slot.pid: set(slot.fds) for slot in before.running() if slot.pid in self._survivors}
 
-    def resume(self, deadline: float, joined: int) -> None:
-        """Go on after an execve with those that have not joined yet."""
-        self._deadline = deadline
-        self.joined = joined
-
     @property
-    def wanted(self) -> dict[str, tuple[str, int]]:
-        """As given."""
-        return self._wanted
-
-    @property
-    def deadline(self) -> float:
-        """Until when processes are awaited; of meaning only while some are."""
-        return self._deadline
+    def over(self) -> bool:
+        """All who were expected have come or were given up, and all listening sockets are in hand."""
+        return not self.missing and not self._survivors.awaited()
 
     def wake_at(self) -> float | None:
         """When :meth:`advance` wants to be called; None: not before something happens."""
-        if self.missing and not self._can_be_brought():
-            return self._bind_at
-        return self._deadline if self._survivors.awaited() else None
+        times = [self._deadline] if self._survivors.awaited() else []
+        if self.missing - self._can_be_brought():
+            times.append(self._bind_at)
+        return min(times, default=None)
 
     def advance(self, now: float) -> None:
         """Go on, if it is time to."""
-        if now >= self._deadline:
-            for pid in self._survivors.awaited():
+        awaited = self._survivors.awaited()
+        if awaited and now >= self._deadline + _LAST_CALL:
+            # A judge who overslept does not judge: they may have come meanwhile, and wait to be heard.
+            self._deadline = now + _LAST_CALL
+        elif awaited and now >= self._deadline:
+            for pid in awaited:
                 self._give_up(pid)
         if self.missing and now >= self._bind_at:
             for name in self.missing - self._can_be_brought():
@@ -224,9 +222,13 @@ class Adoption:
         except RefusedError as error:
             self._refuse(visitor, error)
             return
+        except OSError as error:
+            self._logs.write("ERROR", f"a process can't be taken over yet: {error.strerror}", name=join.name)
+            visitor.close()  # it comes again
+            return
         self._survivors.join(join.pid)
         self._holders.pop(join.pid, None)
-        self.joined += 1
+        self._counters["joined"] += 1
         self._logs.write("INFO", "joined", name=join.name, pid=join.pid)
 
     def _enter(self, join: Join) -> None:

@@ -47,15 +47,17 @@ def end_all_of(spawn_token: str) -> int:
         How many there were.
     """
     killed = 0
+    # A process without any token is not meant, whatever is asked for.
+    variable = b"FUSTOR_TOKEN=" + spawn_token.encode()
     for name in os.listdir("/proc"):
-        if not name.isdigit() or token(int(name)) != spawn_token:
+        if not name.isdigit() or variable not in _environ(int(name)):
             continue
         try:
             fd = os.pidfd_open(int(name))
         except OSError:
             continue
         # Looked at again now that the descriptor pins the process.
-        if token(int(name)) == spawn_token and pidfd.send(fd, signal.SIGKILL):
+        if variable in _environ(int(name)) and pidfd.send(fd, signal.SIGKILL):
             killed += 1
         os.close(fd)
     return killed
@@ -68,11 +70,15 @@ def token(pid: int) -> str:
     Returns:
         Empty when there is none, when it can't be read, and for the instant in which exec builds a new environment.
     """
+    for variable in _environ(pid):
+        if variable.startswith(b"FUSTOR_TOKEN="):
+            return variable[13:].decode("ascii", "replace")
+    return ""
+
+
+def _environ(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            for variable in file.read(1 << 20).split(b"\0"):
-                if variable.startswith(b"FUSTOR_TOKEN="):
-                    return variable[13:].decode("ascii", "replace")
+            return file.read(1 << 20).split(b"\0")
     except OSError:
-        pass  # it has ended, or belongs to another user
-    return ""
+        return []  # it has ended, or belongs to another user

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -54,14 +55,16 @@ class Visitor:
 
         Raises:
             RefusedError: it is not who it says, or that is not understood.
-            OSError: it is gone.
+            OSError: it is gone, or we have no descriptors left for what it brings.
         """
         size = socket.CMSG_SPACE(_MOST_FDS * 4)
-        packet, ancillary, _, _ = self._socket.recvmsg(MAX_PACKET, size, socket.MSG_CMSG_CLOEXEC)
+        packet, ancillary, flags, _ = self._socket.recvmsg(MAX_PACKET, size, socket.MSG_CMSG_CLOEXEC)
         brought = _descriptors(ancillary)
         try:
             if not packet:
                 raise ConnectionResetError
+            if flags & socket.MSG_CTRUNC:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             join = requests.Join(requests.parse(packet))
             if join.pid != self.pid or self._uid not in (0, os.geteuid()):
                 raise RefusedError("pid", join.pid, f"{self.pid}, the pid of the process itself, is accepted")

@@ -2,7 +2,8 @@
 What a guardian hands to the new version of itself through an execve: a JSON object in a memfd, and open descriptors.
 
 The signals that matter are blocked before, and the new version unblocks them when its handlers stand: a SIGHUP in
-between would end it. A SIGCHLD in between is lost, so the new version reaps first thing.
+between would end it. A SIGCHLD in between is lost, so the new version reaps first thing. Nothing is handed over while
+survivors of an earlier guardian are awaited, or a program is being started.
 """
 
 from __future__ import annotations
@@ -26,17 +27,14 @@ class State:
     Attributes:
         lock, gate: descriptors.
         listening: name → descriptor.
-        wanted: name → (host, port).
         survivors: as :meth:`fustor.guardian.survivors.Survivors.as_json` gives them.
-        deadline: until when they are awaited (monotonic clock, as all times here).
         slots: of the payloads.
         control: the control actor; None when none runs.
         channel: descriptor of its keeper channel; -1 when it has none.
         waiting: what could not be sent on it yet.
         policy: as :meth:`fustor.guardian.policy.ControlPolicy.as_json` gives it.
         counters: by name.
-        joined: how many survivors have joined.
-        began: when this guardian was started.
+        began: when this guardian was started (monotonic clock).
         oom_score: its own.
     """
 
@@ -46,32 +44,26 @@ class State:
         lock: int,
         gate: int,
         listening: dict[str, int],
-        wanted: dict[str, tuple[str, int]],
-        survivors: list[tuple[int, int, int, bool]],
-        deadline: float,
+        survivors: list[tuple[int, int, int]],
         slots: list[Slot],
         control: Slot | None,
         channel: int,
         waiting: list[str],
         policy: list[float | None],
         counters: dict[str, int],
-        joined: int,
         began: float,
         oom_score: int,
     ) -> None:
         self.lock = lock
         self.gate = gate
         self.listening = listening
-        self.wanted = wanted
         self.survivors = survivors
-        self.deadline = deadline
         self.slots = slots
         self.control = control
         self.channel = channel
         self.waiting = waiting
         self.policy = policy
         self.counters = counters
-        self.joined = joined
         self.began = began
         self.oom_score = oom_score
 
@@ -129,16 +121,13 @@ def take(memory: int) -> State:
         lock=data["lock"],
         gate=data["gate"],
         listening=data["listening"],
-        wanted={name: (host, port) for name, (host, port) in data["wanted"].items()},
-        survivors=[(pid, fd, born, joined) for pid, fd, born, joined in data["survivors"]],
-        deadline=data["deadline"],
+        survivors=[(pid, fd, born) for pid, fd, born in data["survivors"]],
         slots=[Slot.from_json(slot) for slot in data["slots"]],
         control=Slot.from_json(data["control"]) if data["control"] is not None else None,
         channel=data["channel"],
         waiting=data["waiting"],
         policy=data["policy"],
         counters=data["counters"],
-        joined=data["joined"],
         began=data["began"],
         oom_score=data["oom_score"],
     )

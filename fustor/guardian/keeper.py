@@ -148,6 +148,7 @@ def _go_on(config: Config, command: list[str], memory: int) -> Guardian:
     listening = {name: listeners.restore(fd) for name, fd in state.listening.items()}
     logs = Logs(config.log, config.log_bytes)
     gate = Gate(state.gate)
-    guardian = Guardian(config, logs, command, state.lock, gate, listening, state.wanted, survivors)
+    wanted = {name: sock.getsockname()[:2] for name, sock in listening.items()}
+    guardian = Guardian(config, logs, command, state.lock, gate, listening, wanted, survivors)
     guardian.take_over(state)
     return guardian

@@ -36,6 +36,17 @@ _PAGE = 100
 #: Packets read in a row, so that a flood of them can't starve the rest of the loop.
 _BURST = 256
 
+_COUNTERS = (
+    "control_starts",
+    "control_kills",
+    "payload_starts",
+    "orphans",
+    "refused",
+    "table_failures",
+    "joined",
+    "renewals",
+)
+
 _STOP = (signal.SIGTERM, signal.SIGINT)
 #: Their default would end the guardian, and nobody who sends them means that.
 _NOTED = (signal.SIGUSR1, signal.SIGUSR2)
@@ -109,9 +120,7 @@ class Guardian:
         self._childless = True
         self._changed = True
         self._unwritten = False  # the table file is older than the table
-        self._counters = dict.fromkeys(
-            ("control_starts", "control_kills", "payload_starts", "orphans", "refused", "table_failures", "renewals"), 0
-        )
+        self._counters = dict.fromkeys(_COUNTERS, 0)
         self._began = time.monotonic()
         self._boot = boot_id()
         self._oom_score = process.oom_score()
@@ -127,6 +136,7 @@ class Guardian:
             survivors,
             listening,
             wanted,
+            self._counters,
             self._survivor_ended,
             self._control_joins,
         )
@@ -139,13 +149,19 @@ class Guardian:
             if slot.exit is None and slot.pid not in self._survivors:
                 slot.exit = Exit(0, 0, 0, 0.0, known=False)
                 children.end_all_of(slot.token)
-            self._table.add(slot)
+            self._enter(slot)
         now = time.monotonic()
         if before.control is not None and before.control.pid in self._survivors:
             self._control = _Control(before.control, None)
+            self._logs.follow("control")
             self._policy.started(now)
         self._adoption.begin(before, now + self._config.adopt_timeout)
         self._logs.write("WARNING", "the guardian before this one was killed", survivors=len(self._survivors))
+
+    def _enter(self, slot: Slot) -> None:
+        """Into the table, what another guardian or version has started."""
+        self._table.add(slot)
+        self._logs.follow(slot.name)
 
     def run(self) -> None:
         """Run until stopped by a signal; afterwards no child runs (but unkillable ones) and our files are removed."""
@@ -173,7 +189,7 @@ class Guardian:
         self._balance()
         if self._changed:
             self._write_table()
-        if self._renew and not self._starting and self._stopping is None:
+        if self._renew and not self._starting and self._adoption.over and self._stopping is None:
             self._become_new_version()
 
     def _keep_control(self, now: float) -> None:
@@ -265,7 +281,7 @@ class Guardian:
     ) -> None:
         """``enter`` takes it into the books, which are written down before it runs; ``settled`` hears of exec."""
         try:
-            pid, reader, release = process.start(program, self._null)
+            pid, reader, release = process.start(program, self._null, self._lock)
         finally:
             os.close(program.log)
         try:
@@ -442,6 +458,8 @@ class Guardian:
             self._logs.write("ERROR", f"the new version can't be executed, this one goes on: {os.strerror(error)}")
 
     def _checked(self, ended: Exit) -> None:
+        if self._stopping is not None:
+            return
         if ended.code or ended.signal:
             self._logs.write("ERROR", "the new version would not start, this one goes on", **ended.as_json())
             return
@@ -465,16 +483,13 @@ class Guardian:
             lock=self._lock,
             gate=self._gate.fileno(),
             listening={name: sock.fileno() for name, sock in self._listening.items()},
-            wanted=self._adoption.wanted,
             survivors=self._survivors.as_json(),
-            deadline=self._adoption.deadline,
             slots=self._table.slots(),
             control=control.slot if control is not None else None,
             channel=channel.fileno() if channel is not None else -1,
             waiting=channel.waiting() if channel is not None else [],
             policy=self._policy.as_json(),
             counters=self._counters,
-            joined=self._adoption.joined,
             began=self._began,
             oom_score=self._oom_score,
         )
@@ -482,9 +497,10 @@ class Guardian:
     def take_over(self, state: handover.State) -> None:
         """Go on where the version before this one, in this very process, has stopped."""
         for slot in state.slots:
-            self._table.add(slot)
+            self._enter(slot)
         if state.control is not None:
             self._control = _Control(state.control, None)
+            self._logs.follow("control")
             if state.channel >= 0:
                 channel = self._control.channel = Channel(socket.socket(fileno=state.channel), state.waiting)
                 self._events.watch(channel.fileno(), self._on_channel)
@@ -493,7 +509,6 @@ class Guardian:
         self._counters["renewals"] += 1
         self._began = state.began
         self._oom_score = state.oom_score
-        self._adoption.resume(state.deadline, state.joined)
         self._childless = False
         # What exited in the gap has sent its SIGCHLD to nobody.
         self._reap()
@@ -628,7 +643,6 @@ class Guardian:
     def _do_status(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
         now = {
             "faults": self._events.faults,
-            "joined": self._adoption.joined,
             "survivors": len(self._survivors),
             "log_failures": self._logs.failures,
             "uptime_seconds": int(time.monotonic() - self._began),

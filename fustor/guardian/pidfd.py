@@ -9,6 +9,7 @@ largest resident set and CPU time never do.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -28,11 +29,18 @@ _STAT_STATE, _STAT_STATUS = 0, 49
 
 
 def hold(pid: int, start: int) -> int:
-    """A pidfd of the process that began at ``start`` (clock ticks since boot); -1 when it has ended."""
+    """
+    A pidfd of the process that began at ``start`` (clock ticks since boot); -1 when it has ended.
+
+    Raises:
+        OSError: we have no descriptors left.
+    """
     try:
         fd = os.pidfd_open(pid)
-    except OSError:
-        return -1
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
+        return -1  # nobody has this number, or a thread has it by now
     # Looked at only now that the descriptor pins the process: the pid may be another's.
     if start and born(pid) == start:
         return fd

@@ -58,10 +58,14 @@ class Program:
         self.oom_score = oom_score
 
 
-def start(program: Program, null: int) -> tuple[int, int, int]:
+def start(program: Program, null: int, lock: int) -> tuple[int, int, int]:
     """
-    Fork, and once :func:`release` is called execute ``program`` in a session of its own with default signals; ``null``
-    becomes its stdin.
+    Fork, and once :func:`release` is called execute ``program`` in a session of its own with default signals.
+
+    Args:
+        program: what.
+        null: becomes its stdin.
+        lock: of the run folder. A child whose exec hangs must not keep it from a successor.
 
     Returns:
         The pid, the non-blocking reading end of the pipe for :func:`exec_error`, and the descriptor for
@@ -79,6 +83,7 @@ def start(program: Program, null: int) -> tuple[int, int, int]:
         pid = os.fork()
         if pid == 0:
             os.close(release_)
+            os.close(lock)
             _become(program, null, writer, changed, waiting)
     except OSError:
         os.close(reader)

@@ -35,7 +35,12 @@ class Survivors:
         return len(self._held)
 
     def hold(self, pid: int, born: int) -> bool:
-        """Take hold of a process, which is awaited from now on; False when it has ended."""
+        """
+        Take hold of a process, which is awaited from now on; False when it has ended.
+
+        Raises:
+            OSError: we have no descriptors left.
+        """
         if pid not in self._held:
             fd = pidfd.hold(pid, born)
             if fd < 0:
@@ -76,14 +81,10 @@ class Survivors:
 
     # -- through an execve ------------------------------------------------------------------------------------------
 
-    def as_json(self) -> list[tuple[int, int, int, bool]]:
-        """Plain data; the descriptors in it have to be inherited."""
-        return [(pid, one.fd, one.born, one.joined) for pid, one in self._held.items()]
+    def as_json(self) -> list[tuple[int, int, int]]:
+        """Pid, pidfd and start of each, of which none is awaited any more. The descriptors have to be inherited."""
+        return [(pid, one.fd, one.born) for pid, one in self._held.items()]
 
-    def descriptors(self) -> list[int]:
-        """The pidfds."""
-        return [one.fd for one in self._held.values()]
-
-    def restore(self, data: list[tuple[int, int, int, bool]]) -> None:
+    def restore(self, data: list[tuple[int, int, int]]) -> None:
         """From :meth:`as_json`."""
-        self._held = {pid: _Survivor(fd, born, joined) for pid, fd, born, joined in data}
+        self._held = {pid: _Survivor(fd, born, joined=True) for pid, fd, born in data}

@@ -91,7 +91,7 @@ class Slot:
         if not isinstance(data, dict):
             raise ValueError(f"{data!r} where an object is accepted")
         name, token, fds, ended = data.get("name"), data.get("token"), data.get("fds"), data.get("exit")
-        if not isinstance(name, str) or not isinstance(token, str):
+        if not isinstance(name, str) or not isinstance(token, str) or not token:
             raise ValueError(f"name = {name!r}, token = {token!r}")
         if not isinstance(fds, list) or not all(isinstance(fd, str) for fd in fds):
             raise ValueError(f"fds = {fds!r}")

@@ -264,7 +264,6 @@ time.sleep(1000)
     log = side.log / "parent.log"
     side.until(lambda: log.exists() and "ready" in log.read_text(), "grandchildren")
     grandchildren = [int(pid) for pid in log.read_text().split()[:-1]]
-    side.seen.update(grandchildren)
     assert len(grandchildren) == 3
     assert all(side.is_alive(pid) for pid in grandchildren)
     side.ask("kill", name="parent", signal=9)
@@ -318,7 +317,6 @@ def test_the_stop_ends_a_frozen_control_actor_and_orphans(side: Side) -> None:
     side.spawn("parent", sys.executable, "-I", "-c", code)
     assert side.event("parent")["code"] == 0
     orphan = int((side.log / "parent.log").read_text())
-    side.seen.add(orphan)
     # Without a token in its environment nobody can say whose it is.
     assert side.is_alive(orphan)
     control = side.control()
