@@ -130,6 +130,10 @@ class Gate:
         """Readable when somebody has come."""
         return self._socket.fileno()
 
+    def close(self) -> None:
+        """Nobody can come any more."""
+        self._socket.close()
+
     def accept(self) -> Visitor | None:
         """The next one who has come."""
         try:

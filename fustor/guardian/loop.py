@@ -714,6 +714,7 @@ class Guardian:
         left = [slot.name for slot in self._table.alive()]
         if left:
             self._logs.write("ERROR", "processes that can't be killed are left", payloads=",".join(left))
+        self._gate.close()
         try:
             files.sweep()
         except OSError as error:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "fustor" / "guardian" / "main.py"
 RELAY = Path(__file__).with_name("relay.py")
 
-#: A payload that outlives its guardian, answers with its pid on the inherited socket, and reports its pid in ``ready.PID``.
+#: A payload that outlives its guardian: answers with its pid on the inherited socket, makes ``ready.PID`` when ready.
 SURVIVOR = [
     sys.executable,
     "-P",

@@ -31,7 +31,8 @@ DYING = [
     "-I",
     "-S",
     "-c",
-    "import os, sys, time; time.sleep(float(sys.argv[1])); n = os.environ['FUSTOR_NAME']; k = int(n[1:].split('.')[0])\n"
+    "import os, sys, time; time.sleep(float(sys.argv[1])); n = os.environ['FUSTOR_NAME']\n"
+    "k = int(n[1:].split('.')[0])\n"
     "os.kill(os.getpid(), k) if n[0] == 's' else os._exit(k)",
 ]
 
