@@ -8,6 +8,7 @@ looked at, so that a signal can't reach a successor of the same number (pidfd_op
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -179,7 +180,9 @@ def stop(side: Side, seconds: float) -> Stopped:
 
 
 def _say_stopping(side: Side) -> None:
-    (side.run / STOPPING).touch(mode=0o600)
+    # Where that can't be written, no successor can start either.
+    with contextlib.suppress(OSError):
+        (side.run / STOPPING).touch(mode=0o600)
 
 
 def _kill(side: Side, processes: dict[int, str], deadline: float) -> list[str]:

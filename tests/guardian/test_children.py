@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,3 +64,15 @@ print(os.waitstatus_to_exitcode(os.waitpid(adopted, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-I", "-c", script, str(ROOT)], capture_output=True, check=True, timeout=60)
     assert done.stdout == b"7\n", done.stderr
+
+
+def test_all_with_a_token_are_ended_wherever_they_are() -> None:
+    with cat({"FUSTOR_TOKEN": "kill0me"}) as one, cat({"FUSTOR_TOKEN": "kill0me"}) as two:
+        # A beginning of it is another token, and none at all is nobody's: the second would be this whole machine.
+        with cat({"FUSTOR_TOKEN": "kill0me2"}) as three, cat({}) as four:
+            assert children.end_all_of("kill0me") == 2
+            assert os.waitid(os.P_PID, one, os.WEXITED | os.WNOWAIT).si_status == signal.SIGKILL  # type: ignore[union-attr]
+            assert os.waitid(os.P_PID, two, os.WEXITED | os.WNOWAIT).si_status == signal.SIGKILL  # type: ignore[union-attr]
+            assert children.end_all_of("kill0me") == 0
+            assert os.waitid(os.P_PID, three, os.WEXITED | os.WNOHANG) is None
+            assert os.waitid(os.P_PID, four, os.WEXITED | os.WNOHANG) is None

@@ -75,6 +75,7 @@ def test_a_bug_is_told_and_counted_and_ends_nothing(events: Events, pipe: tuple[
     os.write(pipe[1], b"x")
     events.wait(None)
     assert events.faults == 1
-    assert "CRITICAL guardian bug: IndexError: list index out of range at=test_events.py:" in (
-        tmp_path / "guardian.log"
-    ).read_text()
+    assert (
+        "CRITICAL guardian bug: IndexError: list index out of range at=test_events.py:"
+        in (tmp_path / "guardian.log").read_text()
+    )

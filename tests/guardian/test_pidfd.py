@@ -121,7 +121,9 @@ def test_a_listening_socket_is_taken_out_of_a_frozen_process() -> None:
         child.wait(30)
 
 
-@pytest.mark.parametrize("environment", [{}, {"FUSTOR_FDS": "{"}, {"FUSTOR_FDS": "[]"}, {"FUSTOR_FDS": '{"http": "x"}'}])
+@pytest.mark.parametrize(
+    "environment", [{}, {"FUSTOR_FDS": "{"}, {"FUSTOR_FDS": "[]"}, {"FUSTOR_FDS": '{"http": "x"}'}]
+)
 def test_one_that_was_given_none_has_none(environment: dict[str, str]) -> None:
     child = subprocess.Popen(["/bin/sleep", "1000"], env=environment)
     try:
