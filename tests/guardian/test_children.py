@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fustor.guardian import children
@@ -67,12 +67,14 @@ print(os.waitstatus_to_exitcode(os.waitpid(adopted, 0)[1]))
 
 
 def test_all_with_a_token_are_ended_wherever_they_are() -> None:
-    with cat({"FUSTOR_TOKEN": "kill0me"}) as one, cat({"FUSTOR_TOKEN": "kill0me"}) as two:
+    with ExitStack() as stack:
         # A beginning of it is another token, and none at all is nobody's: the second would be this whole machine.
-        with cat({"FUSTOR_TOKEN": "kill0me2"}) as three, cat({}) as four:
-            assert children.end_all_of("kill0me") == 2
-            assert os.waitid(os.P_PID, one, os.WEXITED | os.WNOWAIT).si_status == signal.SIGKILL  # type: ignore[union-attr]
-            assert os.waitid(os.P_PID, two, os.WEXITED | os.WNOWAIT).si_status == signal.SIGKILL  # type: ignore[union-attr]
-            assert children.end_all_of("kill0me") == 0
-            assert os.waitid(os.P_PID, three, os.WEXITED | os.WNOHANG) is None
-            assert os.waitid(os.P_PID, four, os.WEXITED | os.WNOHANG) is None
+        tokens = ("kill0me", "kill0me2", "kill0me", None)
+        pids = [stack.enter_context(cat({"FUSTOR_TOKEN": token} if token else {})) for token in tokens]
+        assert children.end_all_of("kill0me") == 2
+        for pid in (pids[0], pids[2]):
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            assert ended.si_status == signal.SIGKILL
+        assert children.end_all_of("kill0me") == 0
+        assert [os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) for pid in (pids[1], pids[3])] == [None, None]

@@ -83,6 +83,10 @@ class Side:
         path = self.folder / "log" / f"{name}.log"
         return path.read_text() if path.exists() else ""
 
+    def logged(self, name: str, text: str, times: int) -> None:
+        """Wait until the log of ``name`` contains ``text`` so often."""
+        until(lambda: self.log(name).count(text) >= times, f"{times} × {text!r} in {name}.log")
+
     def table(self) -> dict[str, Any]:
         path = self.folder / "run" / "table.json"
         content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -171,8 +175,8 @@ def test_a_killed_guardian_is_succeeded_and_nothing_else_changes(side: Side) -> 
     pids = side.pids()
     for generation in range(1, 4):
         side.kill_guardian()
-        until(lambda count=generation: side.log("guardian").count("joined name=control") == count, "control to join")
-        until(lambda count=generation: side.log("guardian").count("joined name=a.0") == count, "a.0 to join")
+        side.logged("guardian", "joined name=control", generation)
+        side.logged("guardian", "joined name=a.0", generation)
         assert side.pids() == pids
     # What it supervises goes on: a payload that dies is started again, by the successor.
     os.kill(pids[1], signal.SIGKILL)
@@ -207,7 +211,7 @@ def test_a_spawn_that_a_guardian_does_not_survive_is_done_once(side: Side) -> No
     for again in range(2, 4):
         os.kill(side.pids()[1], signal.SIGKILL)
         side.kill_guardian()
-        until(lambda count=again: side.log().count("was=configuring is=running") == count, "the payload once more")
+        side.logged("control", "was=configuring is=running", again)
     found = [entry for entry in os.listdir("/proc") if entry.isdigit() and cwd(entry) == str(side.folder / "run")]
     assert len(found) == 3
 

@@ -116,7 +116,7 @@ def test_every_fault_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_processes_of_a_killed_guardian_use_is_kept(tmp_path: Path) -> None:
     def record(pid: int, start: int) -> None:
         slot = Slot("a", pid, "t", start).as_json()
-        table = {"boot": boot_id(), "control": None, "slots": [slot], "listen": {}, "oom_score": 0}
+        table: dict[str, object] = {"boot": boot_id(), "control": None, "slots": [slot], "listen": {}, "oom_score": 0}
         (tmp_path / daemon.TABLE).write_text(json.dumps(table))
 
     (tmp_path / "lifeline").touch()

@@ -135,7 +135,8 @@ import json, os, select, signal, sys
 sys.path.insert(0, {os.fspath(Path(__file__).resolve().parents[2])!r})
 from fustor.guardian.gate import Gate
 fds = ["/proc/self/fd/" + str(fd) for fd in range(1024)]
-told = dict(argv=sys.argv[1:], cwd=os.getcwd(), session=os.getsid(0) == os.getpid(), fds=[os.readlink(fd) for fd in fds if os.path.exists(fd)])
+told = dict(argv=sys.argv[1:], cwd=os.getcwd(), session=os.getsid(0) == os.getpid())
+told["fds"] = [os.readlink(fd) for fd in fds if os.path.exists(fd)]
 told["environment"] = sorted(key for key in os.environ if key.startswith("FUSTOR_") or key == "KEPT")
 told["blocked"] = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 with open("told.new", "w") as file:
