@@ -119,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             attrs.asdict(config),
             listen={},
             grace_seconds=15.0,
+            limits=config.limits.guardian,
             supervised=arguments.supervised,
         )
     except daemon.AlreadyRunningError as error:

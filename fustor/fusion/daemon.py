@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             attrs.asdict(config),
             listen={"http": (http.host, http.port)},
             grace_seconds=15.0,
+            limits=config.limits.guardian,
             supervised=arguments.supervised,
         )
     except daemon.AlreadyRunningError as error:

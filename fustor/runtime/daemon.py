@@ -19,8 +19,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+import attrs
+
 from fustor.guardian.predecessor import recorded
 from fustor.guardian.process import born
+from fustor.runtime.config import between
 from fustor.runtime.durable import write_json
 from protocols.errors import ConfigError, FustorError, MachineError
 
@@ -33,6 +36,20 @@ ALREADY_RUNNING = 100
 #: Held by the guardian for as long as it lives; not removed, or two could hold different files.
 LOCK = "guardian.lock"
 TABLE = "table.json"
+
+
+@attrs.frozen
+class GuardianLimits:
+    """
+    ``[limits.guardian]``
+
+    Attributes:
+        rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
+        adopt_seconds: how long a successor waits for them to join before it kills them.
+    """
+
+    rejoin_seconds: float = attrs.field(default=10.0, validator=between(0, 3600))
+    adopt_seconds: float = attrs.field(default=5.0, validator=between(0, 3600))
 
 
 class AlreadyRunningError(FustorError):
@@ -147,7 +164,8 @@ def launch(
     *,
     listen: Mapping[str, tuple[str, int]],
     grace_seconds: float,
-    supervised: bool = False,
+    limits: GuardianLimits,
+    supervised: bool,
 ) -> NoReturn:
     """
     Write ``run/config.json`` and ``run/guardian.json`` and become the guardian.
@@ -159,6 +177,7 @@ def launch(
         config: the effective configuration as plain data.
         listen: listening sockets by name.
         grace_seconds: how long the control actor may take to stop everything.
+        limits: of the guardian.
         supervised: whoever started us starts the next guardian when this one is killed; else its survivors do.
 
     Raises:
@@ -179,6 +198,8 @@ def launch(
             "listen": {name: list(address) for name, address in listen.items()},
             "grace": grace_seconds,
             "successor": "supervisor" if supervised else "survivors",
+            "rejoin_timeout": limits.rejoin_seconds,
+            "adopt_timeout": limits.adopt_seconds,
         },
     )
     spec = importlib.util.find_spec("fustor.guardian.main")

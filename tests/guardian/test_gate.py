@@ -65,26 +65,31 @@ def test_somebody_comes_with_a_socket(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("packet", "field"),
+    ("change", "field"),
     [
-        (b"{", "request"),
-        (b"[]", "request"),
-        (greeting(pid=1), "pid"),
-        (greeting(pid="x"), "pid"),
-        (greeting(born=0), "born"),
-        (greeting(token=""), "token"),
-        (greeting(join="../a"), "name"),
-        (greeting(fds=["http"]), "fds"),
-        (greeting(fds=1), "fds"),
-        (greeting(more=1), "more"),
-        (b"x" * 100_000, "request"),
+        ({"pid": 1}, "pid"),
+        ({"pid": "x"}, "pid"),
+        ({"born": 0}, "born"),
+        ({"token": ""}, "token"),
+        ({"join": "../a"}, "name"),
+        ({"fds": ["http"]}, "fds"),
+        ({"fds": 1}, "fds"),
+        ({"more": 1}, "more"),
     ],
 )
-def test_what_is_not_believed(gate: Gate, packet: bytes, field: str) -> None:
-    client, visitor = come(gate, packet)
+def test_what_is_not_believed(gate: Gate, change: dict[str, object], field: str) -> None:
+    client, visitor = come(gate, greeting(**change))
     with client, pytest.raises(RefusedError) as refused:
         visitor.receive()
     assert refused.value.field == field
+    visitor.close()
+
+
+@pytest.mark.parametrize("packet", [b"{", b"[]", b"x" * 100_000], ids=["no JSON", "no object", "too long"])
+def test_what_is_not_understood(gate: Gate, packet: bytes) -> None:
+    client, visitor = come(gate, packet)
+    with client, pytest.raises(RefusedError, match="a JSON object is accepted"):
+        visitor.receive()
     visitor.close()
 
 
