@@ -233,10 +233,9 @@ class Adoption:
 
     def _enter(self, join: Join) -> None:
         """A payload: recorded, or, when the guardian before was killed before it could write that down, new to us."""
-        slot = self._table.find(join.name)
-        if slot is not None and slot.exit is None:
-            if (slot.pid, slot.token) != (join.pid, join.token):
-                raise RefusedError("join", join.name, f"another process of this name runs (pid {slot.pid})")
+        # Under another name when it was abandoned: it did not end when it was killed.
+        slot = self._table.of(join.pid)
+        if slot is not None and slot.token == join.token:
             self._hold(join)
             return
         self._table.check_free(join.name)

@@ -373,11 +373,11 @@ class Guardian:
 
     def _survivor_ended(self, pid: int, ended: Exit) -> None:
         """As :meth:`_reap`, for a process that was not our child."""
-        of_control = self._control is not None and self._control.slot.pid == pid
-        token = self._control.slot.token if of_control and self._control else self._table.token_of(pid)
+        control = self._control.slot if self._control is not None else None
+        slot = control if control is not None and control.pid == pid else self._table.of(pid)
         self._exited(pid, ended)
-        if token:
-            children.end_all_of(token)
+        if slot is not None:
+            children.end_all_of(slot.token)
 
     def _exited(self, pid: int, ended: Exit) -> None:
         if self._check is not None and self._check.pid == pid:

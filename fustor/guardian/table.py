@@ -133,10 +133,6 @@ class Table:
         if slot.exit is None:
             self._running[slot.pid] = slot
 
-    def find(self, name: str) -> Slot | None:
-        """The slot of this name."""
-        return self._slots.get(name)
-
     def running(self, name: str) -> Slot:
         """
         The slot of a running process.
@@ -153,10 +149,9 @@ class Table:
         """A running process of the table has this pid."""
         return pid in self._running
 
-    def token_of(self, pid: int) -> str:
-        """The token of the running process with this pid; empty when there is none."""
-        slot = self._running.get(pid)
-        return slot.token if slot is not None else ""
+    def of(self, pid: int) -> Slot | None:
+        """The slot of the running process with this pid."""
+        return self._running.get(pid)
 
     def exited(self, pid: int, ended: Exit) -> Slot | None:
         """The process ``pid`` was reaped: its slot, or None when it is not of the table."""

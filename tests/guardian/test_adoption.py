@@ -290,3 +290,15 @@ def test_a_stranger_who_says_a_name_that_runs_is_refused(side: Side, name: str) 
         os.chdir(before)
     side.logged("a process may not join")
     assert running(side) == {"a": a}
+
+
+def test_an_abandoned_process_joins_under_its_new_name(side: Side) -> None:
+    guardian = side.start_successive()
+    old = survivor(side, "a")
+    name = side.ask("abandon", name="a")["name"]
+    new = side.spawn("a", *SURVIVOR)
+    side.until(lambda: (side.run / f"ready.{new}").exists(), "the new one to watch its guardian")
+    side.kill_guardian()
+    side.successor(guardian)
+    all_joined(side, 3)
+    assert running(side) == {name: old, "a": new}

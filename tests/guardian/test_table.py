@@ -137,10 +137,10 @@ def test_what_could_not_be_executed_was_never_there() -> None:
     table = Table(10)
     slot = Slot("a", 100, "t", 5)
     table.add(slot)
-    assert table.find("a") is slot
-    assert (table.token_of(100), table.token_of(101)) == ("t", "")
+    assert table.of(100) is slot
+    assert table.of(101) is None
     table.remove(slot)
-    assert table.find("a") is None
+    assert table.of(100) is None
     assert table.slots() == table.alive() == []
 
 
