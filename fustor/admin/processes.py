@@ -228,6 +228,8 @@ def clear_run(side: Side) -> None:
         entries = list(os.scandir(side.run))
     except FileNotFoundError:
         return
-    for entry in entries:
+    # The word that everything is being stopped goes last: until then it holds for a successor that is just beginning,
+    # and from then on that finds no table of a guardian that it could follow.
+    for entry in sorted(entries, key=lambda entry: entry.name == STOPPING):
         if not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)

@@ -105,6 +105,7 @@ def sweep() -> None:
     Raises:
         OSError: the folder can't be read or written.
     """
+    # Whoever looks for the word that everything is being stopped, and then for the table, finds the word or no table.
     for name in (PID, TABLE, TABLE + ".tmp", PID + ".tmp", STOPPING, SUCCESSOR_LOCK):
         _remove(name)
     for name in os.listdir("."):

@@ -92,7 +92,10 @@ def _start(config: Config, command: list[str], *, by_survivor: bool) -> Guardian
             files.unsay_stopping()
         elif files.is_stopping():
             raise StartError("everything here is being stopped", 100)
-        before = predecessor.recorded(files.read(files.TABLE))
+        table = files.read(files.TABLE)
+        if by_survivor and not table:
+            raise StartError("nothing is left here to be succeeded", 100)
+        before = predecessor.recorded(table)
         survivors = Survivors()
         for slot in before.running():
             survivors.hold(slot.pid, slot.born)

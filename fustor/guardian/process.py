@@ -82,9 +82,7 @@ def start(program: Program, null: int, lock: int) -> tuple[int, int, int]:
     try:
         pid = os.fork()
         if pid == 0:
-            os.close(release_)
-            os.close(lock)
-            _become(program, null, writer, changed, waiting)
+            _become(program, null, writer, changed, waiting, (release_, lock))
     except OSError:
         os.close(reader)
         os.close(release_)
@@ -190,10 +188,14 @@ def send_group(leader: int, number: int) -> None:
         pass  # every process that is left runs under another user id (kill(2))
 
 
-def _become(program: Program, null: int, writer: int, changed: list[int], waiting: int) -> None:
+def _become(
+    program: Program, null: int, writer: int, changed: list[int], waiting: int, unwanted: tuple[int, ...]
+) -> None:
     """The child between fork and exec; never returns."""
     failure = errno.EINVAL  # told of whatever is no OSError
     try:
+        for fd in unwanted:
+            os.close(fd)
         if not os.read(waiting, 1):
             os._exit(127)
         os.setsid()

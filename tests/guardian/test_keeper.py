@@ -33,6 +33,15 @@ def test_what_a_killed_guardian_left_and_does_not_join_is_ended(side: Side) -> N
     assert not ended["known"] or ended["signal"] == signal.SIGKILL
 
 
+def test_where_all_was_cleared_a_survivor_starts_nobody(side: Side) -> None:
+    """It was so slow that the stop which ended everybody else is over, and forgotten, when its guardian begins."""
+    late = side.popen(str(side.config()), "--succeed")
+    assert late.wait(30) == 100
+    assert late.stderr is not None
+    assert b"nothing is left here to be succeeded" in late.stderr.read()
+    assert {entry.name for entry in side.run.iterdir()} == {"guardian.lock"}
+
+
 def test_a_check_beside_a_guardian_that_runs(side: Side) -> None:
     side.start()
     check = [sys.executable, "-I", "-S", str(MAIN), str(side.folder / "config.json"), "--check"]
