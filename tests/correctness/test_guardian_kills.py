@@ -13,6 +13,8 @@ import pytest
 from tests.support.cluster import Cluster, Poller, until
 
 SIDES = ("fusion", "agent")
+#: However slow the machine is, nobody is given up.
+PATIENT = "[limits.guardian]\nrejoin_seconds = 1000\nadopt_seconds = 1000"
 #: How often both are killed.
 KILLS = int(os.environ.get("FUSTOR_TEST_KILLS", "4"))
 
@@ -25,7 +27,7 @@ def own(tmp_path: Path) -> Iterator[Cluster]:
         (root / f"d{number}").mkdir(parents=True)
         for name in "abc":
             (root / f"d{number}" / name).write_text(name)
-    cluster = Cluster(root, tmp_path / "state")
+    cluster = Cluster(root, tmp_path / "state", limits=PATIENT, fusion=PATIENT)
     yield cluster
     cluster.down()
     assert running(cluster) == {}
@@ -104,7 +106,7 @@ def test_nobody_sees_that_the_guardians_are_killed(own: Cluster) -> None:
 @pytest.mark.parametrize("when", ["at once", "when one is being started", "when one has taken over"])
 def test_a_stop_right_after_the_kill_leaves_nothing(tmp_path: Path, when: str) -> None:
     (tmp_path / "root").mkdir()
-    own = Cluster(tmp_path / "root", tmp_path / "state")
+    own = Cluster(tmp_path / "root", tmp_path / "state", limits=PATIENT, fusion=PATIENT)
     killed = kill_guardians(own)
     if when == "when one has taken over":
         successor(own, "fusion", killed["fusion"])

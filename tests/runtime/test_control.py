@@ -74,6 +74,9 @@ class Side:
             "log": str(folder / "log"),
             "control": [sys.executable, "-P", str(folder / "control.py")],
             "env": {"FUSTOR_CONFIG": str(folder / "config.json"), "PAYLOAD": str(folder / "payload.py")},
+            # However slow the machine is, nobody is given up.
+            "rejoin_timeout": 1000,
+            "adopt_timeout": 1000,
             **changes,
         }
         (folder / "guardian.json").write_text(json.dumps(guardian))
