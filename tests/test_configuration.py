@@ -25,6 +25,7 @@ SECTIONS = {
     "[deny]": "fustor.agent.config:DenySection",
     "[limits.orders]": "protocols.orders:OrderPolicy",
     "[limits.audit]": "fustor.runtime.audit:AuditLimits",
+    "[limits.guardian]": "fustor.runtime.daemon:GuardianLimits",
     "[limits.shell]": "protocols.supervision:Policy",
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",
     "[limits.watcher]": "actors.watcher.limits:WatcherLimits",

@@ -17,7 +17,7 @@ import zmq
 
 from fustor.admin.exits import NotRunningError
 from fustor.admin.ports import split
-from fustor.admin.processes import guardian
+from fustor.admin.processes import wait_guardian
 from fustor.admin.state import State
 from fustor.runtime.keys import load_public, load_secret
 from fustor.runtime.sockets import ClientCurve, open_socket
@@ -60,7 +60,7 @@ class Client:
     """
 
     def __init__(self, state: State, timeout: float = TIMEOUT) -> None:
-        held = guardian(state.fusion)
+        held = wait_guardian(state.fusion)
         if held is None:
             raise NotRunningError(f"nothing runs in {state.folder}; start it: fustor up DIR")
         held.close()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fustor.admin.processes import Held, guardian
+from fustor.admin.processes import Held, guardian, wait_guardian
 from fustor.admin.state import Side, State
 from protocols.errors import MachineError
 
@@ -98,6 +98,14 @@ class Daemon:
     def ended(self) -> int | None:
         """Its exit code (negative: the signal), None while it runs."""
         return self._process.poll()
+
+    def succeeded(self) -> bool:
+        """It has ended, and another guardian has taken its place."""
+        found = wait_guardian(self.side)
+        if found is None:
+            return False
+        found.close()
+        return True
 
     def failed(self) -> MachineError:
         """An error that says how it ended, and its last words."""

@@ -8,6 +8,7 @@ looked at, so that a signal can't reach a successor of the same number (pidfd_op
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -21,6 +22,11 @@ import attrs
 from fustor.admin.state import Side
 from fustor.runtime.daemon import LOCK
 from protocols.errors import MachineError
+
+#: In the run folder: everything is being stopped, so survivors of a guardian neither start nor join a successor.
+STOPPING = "stopping"
+#: Seconds that a killed guardian's successor is waited for; more than its survivors look for one.
+SUCCESSION_SECONDS = 12.0
 
 
 class Held:
@@ -106,6 +112,19 @@ def guardian(side: Side) -> Held | None:
     return None
 
 
+def wait_guardian(side: Side, seconds: float = SUCCESSION_SECONDS) -> Held | None:
+    """
+    As :func:`guardian`, waiting for the successor of one that was killed for up to ``seconds``. No wait when nothing of
+    the side runs, or it is being stopped.
+    """
+    deadline = time.monotonic() + seconds
+    while (found := guardian(side)) is None:
+        if time.monotonic() > deadline or (side.run / STOPPING).exists() or not members(side):
+            return None
+        time.sleep(0.02)
+    return found
+
+
 @attrs.frozen
 class Stopped:
     """
@@ -133,29 +152,22 @@ def stop(side: Side, seconds: float) -> Stopped:
     Raises:
         MachineError: its guardian runs where it can't be seen.
     """
-    keeper = guardian(side)
-    if keeper is not None:
+    deadline = time.monotonic() + seconds
+    ran = bool(members(side))
+    if ran:
+        # First of all: if the guardian is killed now, or was, its survivors exit.
+        _say_stopping(side)
+    while (keeper := guardian(side)) is not None:
         with keeper:
             keeper.signal(signal.SIGTERM)
-            keeper.wait(seconds)
+            if not keeper.wait(deadline - time.monotonic()):
+                break
     killed: list[str] = []
-    remaining = members(side)
-    ran = keeper is not None or bool(remaining)
     deadline = time.monotonic() + 5.0
-    # The guardian first: the others must not be started again.
-    for pid, name in sorted(remaining.items(), key=lambda item: item[1] != "guardian"):
-        try:
-            held = Held(pid)
-        except ProcessLookupError:
-            continue
-        with held:
-            if members(side).get(pid) != name:
-                continue
-            # An orderly stop may have left one that is just ending: a moment before it is called stubborn.
-            if held.wait(0.5 if keeper is not None else 0) or not held.signal(signal.SIGKILL):
-                continue
-            killed.append(name or str(pid))
-            held.wait(deadline - time.monotonic())
+    # Again and again: a survivor may just have been starting a successor.
+    while (remaining := members(side)) and time.monotonic() < deadline:
+        _say_stopping(side)  # a guardian that has stopped removed it
+        killed += _kill(side, remaining, deadline)
     left = tuple(f"{name} (pid {pid})" for pid, name in members(side).items())
     if not left:
         if _guarded(side):
@@ -165,6 +177,32 @@ def stop(side: Side, seconds: float) -> Stopped:
             )
         clear_run(side)
     return Stopped(ran=ran, killed=tuple(killed), left=left)
+
+
+def _say_stopping(side: Side) -> None:
+    # Where that can't be written, no successor can start either.
+    with contextlib.suppress(OSError):
+        (side.run / STOPPING).touch(mode=0o600)
+
+
+def _kill(side: Side, processes: dict[int, str], deadline: float) -> list[str]:
+    """Kill these, if they do not end by themselves; the names of those that had to be killed."""
+    killed = []
+    # The guardian first: the others must not be started again.
+    for pid, name in sorted(processes.items(), key=lambda item: item[1] != "guardian"):
+        try:
+            held = Held(pid)
+        except ProcessLookupError:
+            continue
+        with held:
+            if members(side).get(pid) != name:
+                continue
+            # It may be just ending: a moment before it is called stubborn.
+            if held.wait(0.5) or not held.signal(signal.SIGKILL):
+                continue
+            killed.append(name or str(pid))
+            held.wait(deadline - time.monotonic())
+    return killed
 
 
 def _guarded(side: Side) -> bool:
@@ -190,6 +228,8 @@ def clear_run(side: Side) -> None:
         entries = list(os.scandir(side.run))
     except FileNotFoundError:
         return
-    for entry in entries:
+    # The word that everything is being stopped goes last: until then it holds for a successor that is just beginning,
+    # and from then on that finds no table of a guardian that it could follow.
+    for entry in sorted(entries, key=lambda entry: entry.name == STOPPING):
         if not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)

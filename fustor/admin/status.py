@@ -12,10 +12,10 @@ from fustor.admin.console import print_json, stdout
 from fustor.admin.exits import NotRunningError
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.probe import ask_root, url
-from fustor.admin.processes import Held, guardian
+from fustor.admin.processes import wait_guardian
 from fustor.admin.progress import look
-from fustor.admin.state import State
-from fustor.admin.watching import PATIENCE, picture, watch
+from fustor.admin.state import Side, State
+from fustor.admin.watching import PATIENCE, picture, watch_sides
 from protocols.errors import MachineError
 
 
@@ -28,37 +28,29 @@ def command(
     where = chosen_state(state)
     if follow and as_json:
         raise typer.BadParameter("is for people; ask again and again for JSON", param_hint="--watch")
-    held = _running(where)
+    sides = _running(where)
     address = str(where.fusion_config()["http"])
-    try:
-        if follow:
-            try:
-                watch(where, address, held)
-            except KeyboardInterrupt:
-                return
-            raise NotRunningError("it has been stopped")
+    if not follow:
         _show(where, address, as_json)
-    finally:
-        for one in held:
-            one.close()
+        return
+    try:
+        watch_sides(where, address, sides)
+    except KeyboardInterrupt:
+        return
+    raise NotRunningError("it has been stopped")
 
 
-def _running(state: State) -> list[Held]:
-    found = [held for side in state.sides if (held := guardian(side)) is not None]
-    if not any(guardian_of_fusion(state, held) for held in found):
-        for held in found:
+def _running(state: State) -> list[Side]:
+    """The sides that run; Fusion's is among them, or NotRunningError."""
+    found = []
+    for side in state.sides:
+        held = wait_guardian(side)
+        if held is not None:
             held.close()
+            found.append(side)
+    if state.fusion not in found:
         raise NotRunningError(f"nothing runs in {state.folder}; start it: fustor up DIR")
     return found
-
-
-def guardian_of_fusion(state: State, held: Held) -> bool:
-    """Whether ``held`` is the guardian of Fusion's side."""
-    current = guardian(state.fusion)
-    if current is None:
-        return False
-    current.close()
-    return current.pid == held.pid
 
 
 def _show(state: State, address: str, as_json: bool) -> None:

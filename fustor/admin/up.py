@@ -29,10 +29,10 @@ from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.ports import turn
 from fustor.admin.prepare import check_root, make_folder, prepare
 from fustor.admin.probe import ask_root, url
-from fustor.admin.processes import Held, guardian, stop
+from fustor.admin.processes import stop, wait_guardian
 from fustor.admin.progress import troubled
 from fustor.admin.state import State
-from fustor.admin.watching import Observer, watch
+from fustor.admin.watching import Observer, watch_sides
 from protocols.errors import MachineError, RequestError
 
 #: Seconds from the start of both sides until fs/tree answers, before that is called a failure.
@@ -91,7 +91,7 @@ def bring_up(state: State, root: str, http: str) -> list[Daemon]:
     """
     make_folder(state)
     with exclusive(state):
-        running = {side.name: held for side in state.sides if (held := guardian(side)) is not None}
+        running = {side.name: held for side in state.sides if (held := wait_guardian(side)) is not None}
         for held in running.values():
             held.close()
         if running:
@@ -155,7 +155,7 @@ def _wait_answer(state: State, started: list[Daemon]) -> str:
         ended.register(daemon, select.POLLIN)
     while ask_root(address, 1.0) is None:
         for daemon in started:
-            if daemon.ended() is not None:
+            if daemon.ended() is not None and not daemon.succeeded():
                 raise daemon.failed()
         if time.monotonic() > deadline:
             raise MachineError(
@@ -179,7 +179,7 @@ def _announce(state: State, address: str, started: list[Daemon], detach: bool, a
     if as_json:
         pids = {}
         for side in state.sides:
-            held = guardian(side)
+            held = wait_guardian(side)
             if held is not None:
                 pids[side.name] = held.pid
                 held.close()
@@ -200,20 +200,10 @@ def _announce(state: State, address: str, started: list[Daemon], detach: bool, a
 
 
 def _stay(state: State, address: str, started: list[Daemon], as_json: bool) -> None:
-    """Show progress until a guardian ends; KeyboardInterrupt passes through."""
-    held: list[Held] = []
-    try:
-        for side in state.sides:
-            found = guardian(side)
-            if found is None:
-                raise MachineError(f"{side.name} has ended; see {side.log / 'guardian.log'}")
-            held.append(found)
-        watch(state, address, held, quiet=as_json)
-    finally:
-        for one in held:
-            one.close()
+    """Show progress until a side ends; KeyboardInterrupt passes through."""
+    ended = watch_sides(state, address, state.sides, quiet=as_json)
     for daemon in started:
-        if daemon.ended() not in (None, 0):
+        if daemon.side == ended and daemon.ended() not in (None, 0):
             raise daemon.failed()
     stderr().print("stopped by somebody else")
 

@@ -19,9 +19,9 @@ from fustor.admin.client import Client
 from fustor.admin.console import stdout
 from fustor.admin.exits import NotRunningError
 from fustor.admin.probe import ask_root
-from fustor.admin.processes import Held
+from fustor.admin.processes import Held, wait_guardian
 from fustor.admin.progress import Look, line, look
-from fustor.admin.state import State
+from fustor.admin.state import Side, State
 from protocols.errors import MachineError, ProtocolError, RequestError
 
 #: Seconds between two looks.
@@ -63,6 +63,27 @@ class Observer:
         except (NotRunningError, MachineError, ProtocolError, RequestError):
             status = None  # shown as "does not answer"; the next look asks again
         return look(time.monotonic(), root, status)
+
+
+def watch_sides(state: State, address: str, sides: Sequence[Side], *, quiet: bool = False) -> Side:
+    """
+    Show what goes on until one of ``sides`` has ended. One whose guardian was killed and has a successor has not.
+
+    Returns:
+        The side that has ended.
+    """
+    while True:
+        held: list[Held] = []
+        try:
+            for side in sides:
+                found = wait_guardian(side)
+                if found is None:
+                    return side
+                held.append(found)
+            watch(state, address, held, quiet=quiet)
+        finally:
+            for one in held:
+                one.close()
 
 
 def watch(state: State, address: str, until: Sequence[Held], *, quiet: bool = False) -> None:

@@ -17,6 +17,7 @@ import attrs
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
 from fustor.runtime.config import read_toml, shorten, structure
+from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.deny import DataDeny
 from fustor.runtime.source import NAME, SourceConfig
 from protocols.errors import ConfigError
@@ -71,12 +72,14 @@ class AgentLimits:
     ``[limits]``: one table for each kind of process.
 
     Attributes:
+        guardian: what happens when it is killed.
         shell: how payloads are supervised.
         orders: what is borne of orders.
         audit: size of the audit log.
         watcher, scanner, syncer: passed on to these payloads, which validate them.
     """
 
+    guardian: GuardianLimits = attrs.field(factory=GuardianLimits)
     shell: Policy = attrs.field(factory=Policy)
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)

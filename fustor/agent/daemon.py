@@ -38,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fusion", metavar="ENDPOINT", help="Fusion's control endpoint, tcp://HOST:PORT")
     parser.add_argument("--fusion-key", metavar="Z85", help="Fusion's public key")
     parser.add_argument("--root", metavar="DIR", help="folder to index, as the source 'data'")
+    parser.add_argument(
+        "--supervised", action="store_true", help="a service manager starts the next guardian when this one is killed"
+    )
     return parser
 
 
@@ -110,7 +113,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         keys = os.path.join(state, "keys")
         pair = load_or_create(os.path.join(keys, "agent.key"), config.agent.id, "agent")
         write_public(os.path.join(keys, "agent.pub"), pair)
-        daemon.launch(state, "fustor.agent", attrs.asdict(config), listen={}, grace_seconds=15.0)
+        daemon.launch(
+            state,
+            "fustor.agent",
+            attrs.asdict(config),
+            listen={},
+            grace_seconds=15.0,
+            limits=config.limits.guardian,
+            supervised=arguments.supervised,
+        )
     except daemon.AlreadyRunningError as error:
         daemon.report(_PROGRAM, [str(error)])
         return daemon.ALREADY_RUNNING

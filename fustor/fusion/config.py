@@ -15,6 +15,7 @@ import attrs
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
 from fustor.runtime.config import between, read_toml, shorten, structure
+from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.endpoint import Address, parse_address, parse_endpoint
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError
@@ -101,12 +102,14 @@ class FusionLimits:
     ``[limits]``: one table for each kind of process.
 
     Attributes:
+        guardian: what happens when it is killed.
         shell: how payloads are supervised.
         orders: what is borne of orders.
         audit: size of the audit log.
         view, query: passed on to these payloads, which validate them.
     """
 
+    guardian: GuardianLimits = attrs.field(factory=GuardianLimits)
     shell: Policy = attrs.field(factory=Policy)
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)

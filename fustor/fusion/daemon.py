@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--http", metavar="HOST:PORT", help="address of fs/tree")
     parser.add_argument("--control", metavar="ENDPOINT", help="endpoint for agents, tcp://HOST:PORT")
     parser.add_argument("--admin", metavar="ENDPOINT", help="endpoint for people, tcp://HOST:PORT")
+    parser.add_argument(
+        "--supervised", action="store_true", help="a service manager starts the next guardian when this one is killed"
+    )
     return parser
 
 
@@ -79,7 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_public(os.path.join(keys, "fusion.pub"), pair)
         http = parse_address(config.fusion.http)
         daemon.launch(
-            state, "fustor.fusion", attrs.asdict(config), listen={"http": (http.host, http.port)}, grace_seconds=15.0
+            state,
+            "fustor.fusion",
+            attrs.asdict(config),
+            listen={"http": (http.host, http.port)},
+            grace_seconds=15.0,
+            limits=config.limits.guardian,
+            supervised=arguments.supervised,
         )
     except daemon.AlreadyRunningError as error:
         daemon.report(_PROGRAM, [str(error)])

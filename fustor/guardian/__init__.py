@@ -9,22 +9,20 @@ Keeper channel
 
     Control actor → guardian: ``{"op": …, "id": n, …}``; without ``id`` no answer is sent.
 
-    =========== ================================================= ============================================
-    op          fields                                            answer
-    =========== ================================================= ============================================
-    ``spawn``   name, argv, env, fds (names), token, data_bytes   ``pid``, once exec has succeeded
-    ``kill``    name, signal (number)                             nothing
-    ``list``                                                      ``slots`` in packets; ``more`` but on the last
-    ``forget``  name of a slot whose process has exited           nothing
-    ``abandon`` name of a slot whose process runs                 ``name``, the new one; the old one is free
-    ``status``                                                    ``counters``
-    ``beat``                                                      nothing
-    =========== ================================================= ============================================
-
+    =========== ================================================= =====================================
     Guardian → control actor: answers ``{"re": n, …}`` or ``{"re": n, "error": {field, value, accepted, errno}}``,
-    and ``{"event": "exit", name, pid, token, code, signal, maxrss, cpu}`` (``maxrss`` in bytes, ``cpu`` in seconds).
+    and ``{"event": "exit", name, pid, token, code, signal, maxrss, cpu, known}``: ``maxrss`` in bytes, ``cpu`` in
+    seconds; not ``known``: the process had outlived the guardian that started it, and the kernel does not tell.
+
+Succession
+    When a guardian is killed its processes go on, and the next one takes them over: ``predecessor`` reads what the
+    table says, ``gate`` lets them in with their listening sockets, ``adoption`` decides, ``survivors`` holds them by
+    ``pidfd``.
+    A new version of this code is the same process after an execve: ``handover``.
 
 Modules
-    Pure: ``config``, ``table``, ``policy``, ``requests``. At the kernel's edge: ``process``, ``children``, ``channel``,
-    ``listeners``, ``files``, ``logs``, ``leftovers``. ``keeper`` is the loop that joins them, ``main`` the program.
+    Pure: ``config``, ``table``, ``policy``, ``requests``, ``predecessor``. At the kernel's edge: ``process``,
+    ``children``, ``pidfd``, ``survivors``, ``channel``, ``gate``, ``listeners``, ``files``, ``logs``, ``events``,
+    ``handover``. ``loop`` joins them, ``adoption`` is its part for survivors; ``keeper`` leads there from the command
+    line, ``main`` is the program.
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import socket
 from collections import deque
+from collections.abc import Sequence
 
 #: Largest packet, either way. The kernel's limit is a little above 200 kB with its default buffer sizes.
 MAX_PACKET = 65536
@@ -19,12 +20,13 @@ class Channel:
     """
     Args:
         sock: a connected SEQPACKET socket; owned from now on.
+        waiting: packets that an earlier channel on it could not send.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, waiting: Sequence[str] = ()) -> None:
         self._socket = sock
         sock.setblocking(False)
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes] = deque(packet.encode() for packet in waiting)
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -34,6 +36,10 @@ class Channel:
     def blocked(self) -> bool:
         """Something waits to be sent."""
         return bool(self._waiting)
+
+    def waiting(self) -> list[str]:
+        """What waits, for a channel in another program."""
+        return [packet.decode() for packet in self._waiting]
 
     def send(self, message: dict[str, object]) -> None:
         """Send, or queue when the other side does not read."""

@@ -17,6 +17,9 @@ restart_delay_max   … up to this                                              
 young               a control actor that lived for fewer seconds died young                                 5
 log_bytes           a log above this many bytes is renamed to .1                                            8 MiB
 slots               how many payloads may be in the table                                                   1024
+successor           who starts the next guardian when this one is killed: "survivors" or "supervisor"       survivors
+rejoin_timeout      seconds that survivors look for a successor before they exit                            10
+adopt_timeout       seconds that a successor waits for survivors to join before it kills them               5
 =================== ======================================================================================= ========
 """
 
@@ -34,16 +37,23 @@ _SECONDS = {
     "restart_delay": 0.2,
     "restart_delay_max": 5.0,
     "young": 5.0,
+    "rejoin_timeout": 10.0,
+    "adopt_timeout": 5.0,
 }
 _COUNTS = {"log_bytes": 8 << 20, "slots": 1024}
-_KEYS = {"run", "control", "log", "env", "listen", *_SECONDS, *_COUNTS}
+_KEYS = {"run", "control", "log", "env", "listen", "successor", *_SECONDS, *_COUNTS}
+
+_STARTERS = ("survivors", "supervisor")
 
 #: Set by the guardian for every child, hence refused in ``env``.
-RESERVED = ("FUSTOR_NAME", "FUSTOR_TOKEN", "FUSTOR_GUARDIAN_PID", "FUSTOR_FDS")
+RESERVED = ("FUSTOR_NAME", "FUSTOR_TOKEN", "FUSTOR_GUARDIAN_PID", "FUSTOR_FDS", "FUSTOR_REJOIN")
 
 
 class Config:
-    """Checked settings; one attribute per key of CONFIG.json. ``run`` and ``log`` are absolute."""
+    """
+    Checked settings; one attribute per key of CONFIG.json. ``run`` and ``log`` are absolute, ``by_survivors`` says what
+    ``successor`` does.
+    """
 
     def __init__(self, data: object) -> None:
         """
@@ -72,6 +82,9 @@ class Config:
         self.restart_delay = seconds["restart_delay"]
         self.restart_delay_max = seconds["restart_delay_max"]
         self.young = seconds["young"]
+        self.rejoin_timeout = seconds["rejoin_timeout"]
+        self.adopt_timeout = seconds["adopt_timeout"]
+        self.by_survivors = _one_of("successor", data.get("successor", "survivors"), _STARTERS) == "survivors"
         self.log_bytes = counts["log_bytes"]
         self.slots = counts["slots"]
 
@@ -173,3 +186,9 @@ def _count(field: str, value: object) -> int:
     if type(value) is int and 1 <= value <= 1 << 40:
         return value
     raise RefusedError(field, short(value), "a whole number from 1 on is accepted")
+
+
+def _one_of(field: str, value: object, accepted: tuple[str, ...]) -> str:
+    if isinstance(value, str) and value in accepted:
+        return value
+    raise RefusedError(field, short(value), f"one of {', '.join(accepted)} is accepted")

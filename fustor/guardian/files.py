@@ -1,5 +1,6 @@
 """
-The files in the run folder, the working directory: guardian.lock, guardian.pid, table.json, and sockets of others.
+The files in the run folder, the working directory: guardian.lock, guardian.pid, table.json, stopping, successor.lock,
+and sockets of others.
 
 The lock is flock(2) on guardian.lock: gone with the process however it ends. The file itself stays, or two guardians
 could hold locks on different files of that name. All else is written by rename, so a reader sees the old or the new
@@ -19,6 +20,10 @@ from fustor.guardian.errors import StartError
 LOCK = "guardian.lock"
 PID = "guardian.pid"
 TABLE = "table.json"
+#: Exists while everything is being stopped: nobody may start a successor then.
+STOPPING = "stopping"
+#: Held by the survivor that starts a successor.
+SUCCESSOR_LOCK = "successor.lock"
 
 
 def lock() -> int:
@@ -73,6 +78,26 @@ def read(name: str) -> bytes:
         return b""
 
 
+def is_stopping() -> bool:
+    """Everything here is being stopped."""
+    return os.path.exists(STOPPING)
+
+
+def say_stopping() -> None:
+    """
+    Tell so, to those who would start a successor if this guardian were killed while it stops.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    os.close(os.open(STOPPING, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def unsay_stopping() -> None:
+    """A start by somebody who wants it: what was being stopped before means nothing any more."""
+    _remove(STOPPING)
+
+
 def sweep() -> None:
     """
     Remove our files, except the lock, and all sockets. Only for the holder of the lock, while no child runs.
@@ -80,7 +105,8 @@ def sweep() -> None:
     Raises:
         OSError: the folder can't be read or written.
     """
-    for name in (PID, TABLE, TABLE + ".tmp", PID + ".tmp"):
+    # Whoever looks for the word that everything is being stopped, and then for the table, finds the word or no table.
+    for name in (PID, TABLE, TABLE + ".tmp", PID + ".tmp", STOPPING, SUCCESSOR_LOCK):
         _remove(name)
     for name in os.listdir("."):
         try:

@@ -1,47 +1,68 @@
 """
 From the command line to the loop: everything that has to be right before the first process is started.
 
-Once it has the lock and the listening sockets, and nothing of a killed predecessor runs, ``loop.Guardian`` takes over.
+Three ways lead here. A first start finds nothing. A successor finds the processes of a guardian that was killed, and
+takes them over. A new version is the same process after an execve, and goes on. ``loop.Guardian`` does the rest.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 
-from fustor.guardian import children, files, leftovers, listeners
+from fustor.guardian import children, files, handover, listeners, predecessor, process
 from fustor.guardian.config import Config, load
 from fustor.guardian.errors import StartError
+from fustor.guardian.gate import Gate
 from fustor.guardian.logs import Logs
 from fustor.guardian.loop import Guardian
+from fustor.guardian.survivors import Survivors
+
+_USAGE = "usage: python -I -S fustor/guardian/main.py CONFIG.json [--check | --succeed]"
 
 
-def guard(arguments: list[str]) -> int:
+def guard(program: str, arguments: list[str]) -> int:
     """
     Run a guardian until it is stopped.
 
     Args:
-        arguments: of the command line: the path of CONFIG.json.
+        program: path of the program that calls this.
+        arguments: of the command line: the path of CONFIG.json, and at most one option. ``--check``: say whether it
+            would start. ``--succeed``, given by a survivor: do not start while everything is being stopped.
+            ``--state-fd N``, given by the version before this one: go on with that.
 
     Returns:
         The exit code, see ``main``. What prevented the start was said on stderr.
     """
     _occupy_standard_descriptors()
     try:
-        if len(arguments) != 1:
-            raise StartError("usage: python -I -S fustor/guardian/main.py CONFIG.json", 2)
-        config = load(arguments[0])
+        path, option, number = _parse(arguments)
+        config = load(path)
+        if option == "--check":
+            _check(config)
+            return 0
         _enter(config.run)
-        files.lock()
-        try:
-            guardian = _prepare(config)
-        except StartError:
-            files.sweep()
-            raise
+        command = [sys.executable, "-I", "-S", os.path.abspath(program), os.path.abspath(path)]
+        if option == handover.OPTION:
+            guardian = _go_on(config, command, number)
+        else:
+            guardian = _start(config, command, by_survivor=option == "--succeed")
     except StartError as error:
         os.write(2, f"guardian: {error}\n".encode("utf-8", "backslashreplace"))
         return error.code
     guardian.run()
     return 0
+
+
+def _parse(arguments: list[str]) -> tuple[str, str, int]:
+    """Path, option, and its number."""
+    if len(arguments) == 1:
+        return arguments[0], "", -1
+    if len(arguments) == 2 and arguments[1] in ("--check", "--succeed"):
+        return arguments[0], arguments[1], -1
+    if len(arguments) == 3 and arguments[1] == handover.OPTION and arguments[2].isascii() and arguments[2].isdigit():
+        return arguments[0], arguments[1], int(arguments[2])
+    raise StartError(_USAGE, 2)
 
 
 def _occupy_standard_descriptors() -> None:
@@ -51,6 +72,12 @@ def _occupy_standard_descriptors() -> None:
     os.close(fd)
 
 
+def _check(config: Config) -> None:
+    """What a start would find out, as far as it can be seen beside a guardian that runs: in its run folder."""
+    if not os.path.isdir(config.run):
+        raise StartError(f"run = {config.run!r}: an existing folder is accepted", 2)
+
+
 def _enter(run: str) -> None:
     try:
         os.chdir(run)
@@ -58,18 +85,73 @@ def _enter(run: str) -> None:
         raise StartError(f"run = {run!r}: {error.strerror}; an existing folder is accepted", 2) from None
 
 
-def _prepare(config: Config) -> Guardian:
-    logs = Logs(config.log, config.log_bytes)
+def _start(config: Config, command: list[str], *, by_survivor: bool) -> Guardian:
+    lock = files.lock()
     try:
-        left_behind = leftovers.recorded(files.read(files.TABLE))
-        if left_behind:
-            killed, left = leftovers.end(left_behind)
-            counts = {"processes": len(left_behind), "killed": killed, "left": left}
-            logs.write("WARNING", "the guardian before this one was killed", **counts)
+        if not by_survivor:
+            files.unsay_stopping()
+        elif files.is_stopping():
+            raise StartError("everything here is being stopped", 100)
+        table = files.read(files.TABLE)
+        if by_survivor and not table:
+            raise StartError("nothing is left here to be succeeded", 100)
+        before = predecessor.recorded(table)
+        survivors = Survivors()
+        for slot in before.running():
+            survivors.hold(slot.pid, slot.born)
+        if len(survivors):
+            return _succeed(config, command, lock, before, survivors)
         files.sweep()
-        files.write(files.PID, b"%d\n" % os.getpid())
-        children.become_subreaper()
+        try:
+            return _begin(config, command, lock, config.listen, set(), survivors)
+        except (StartError, OSError):
+            files.sweep()
+            raise
     except OSError as error:
         raise StartError(f"{error.filename or config.run}: {error.strerror}", 1) from None
-    listening = {name: listeners.listen(name, host, port) for name, (host, port) in config.listen.items()}
-    return Guardian(config, logs, listening)
+
+
+def _succeed(
+    config: Config, command: list[str], lock: int, before: predecessor.Predecessor, survivors: Survivors
+) -> Guardian:
+    process.shed_limits(before.oom_score)
+    # For any port (0), the one that the guardian before had.
+    wanted = {
+        name: (host, port or before.listen.get(name, (host, 0))[1]) for name, (host, port) in config.listen.items()
+    }
+    held = {name for slot in before.running() if slot.pid in survivors for name in slot.fds}
+    guardian = _begin(config, command, lock, wanted, held, survivors)
+    guardian.adopt(before)
+    return guardian
+
+
+def _begin(
+    config: Config,
+    command: list[str],
+    lock: int,
+    wanted: dict[str, tuple[str, int]],
+    held: set[str],
+    survivors: Survivors,
+) -> Guardian:
+    """``held``: names of listening sockets that survivors can bring."""
+    logs = Logs(config.log, config.log_bytes)
+    listening = {name: listeners.listen(name, *at) for name, at in wanted.items() if name not in held}
+    files.write(files.PID, b"%d\n" % os.getpid())
+    children.become_subreaper()
+    return Guardian(config, logs, command, lock, Gate(), listening, wanted, survivors)
+
+
+def _go_on(config: Config, command: list[str], memory: int) -> Guardian:
+    try:
+        state = handover.take(memory)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StartError(f"{handover.OPTION} {memory}: no state of a guardian: {error!r}", 1) from None
+    survivors = Survivors()
+    survivors.restore(state.survivors)
+    listening = {name: listeners.restore(fd) for name, fd in state.listening.items()}
+    logs = Logs(config.log, config.log_bytes)
+    gate = Gate(state.gate)
+    wanted = {name: sock.getsockname()[:2] for name, sock in listening.items()}
+    guardian = Guardian(config, logs, command, state.lock, gate, listening, wanted, survivors)
+    guardian.take_over(state)
+    return guardian

@@ -23,10 +23,7 @@ def listen(name: str, host: str, port: int) -> socket.socket:
         StartError: with exit code 98 when the port is in use, 2 when the address can't be used.
     """
     try:
-        # As bytes: for text, Python loads a megabyte of tables for international names.
-        family, kind, _, _, address = socket.getaddrinfo(
-            host.encode("ascii"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, address = _resolve(host, port)
         sock = socket.socket(family, kind)
     except OSError as error:
         raise StartError(f"listen.{name}: {host}: {error.strerror}; name an address of this host", 2) from None
@@ -44,3 +41,26 @@ def listen(name: str, host: str, port: int) -> socket.socket:
             raise StartError(f"{what} is in use; stop who listens there, or take another", 98) from None
         raise StartError(f"{what}: {error.strerror}; take another address or port", 2) from None
     return sock
+
+
+def restore(fd: int) -> socket.socket:
+    """One that listens already, from its descriptor."""
+    return socket.socket(fileno=fd)
+
+
+def is_at(sock: socket.socket, host: str, port: int) -> bool:
+    """``sock`` listens on this address; port 0 means any."""
+    try:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return False
+        family, _, address = _resolve(host, port)
+        own = sock.getsockname()
+    except OSError:
+        return False
+    return sock.family == family and own[0] == address[0] and port in (0, own[1])
+
+
+def _resolve(host: str, port: int) -> tuple[int, int, tuple[str, int]]:
+    """Family, type and address. As bytes: for text, Python loads a megabyte of tables for international names."""
+    found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return found[0], found[1], found[4]  # type: ignore[return-value]  # no other family than the two of IP

@@ -47,6 +47,10 @@ class Logs:
             self.failures += 1
             return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
+    def follow(self, name: str) -> None:
+        """Bound also the log of a process that another guardian has started."""
+        self._opened.add(os.path.join(self._folder, name + ".log"))
+
     def write(self, level: str, message: str, **extras: object) -> None:
         """One line to guardian.log: ISO time UTC, level, name, message, key=value."""
         now = time.time()

@@ -1,10 +1,10 @@
 """
-The guardian's loop: signals, the keeper channel, starts and exits, the orderly stop.
+The guardian's loop: signals, the keeper channel, starts and exits, the orderly stop, the change to a new version.
 
 One thread, one epoll, no timeout while nothing is due. Nothing here decides what should run: the control actor does.
 
-All state that a new version of this code would need is in ``Table``, ``ControlPolicy`` and the descriptors of the
-listening sockets and of the channel: handed over in a memfd, it would survive an execve (the children stay ours).
+All state that a new version of this code needs is in ``Table``, ``ControlPolicy``, ``Survivors`` and the descriptors of
+the listening sockets and of the channel: handed over in a memfd, it survives an execve (the children stay ours).
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
-from fustor.guardian import children, files, leftovers, process, requests
+from fustor.guardian import children, files, handover, process, requests
+from fustor.guardian.adoption import Adoption
 from fustor.guardian.channel import Channel
 from fustor.guardian.config import Config
 from fustor.guardian.errors import RefusedError, short
+from fustor.guardian.events import Events
+from fustor.guardian.gate import Gate, Visitor
 from fustor.guardian.logs import Logs
 from fustor.guardian.policy import ControlPolicy, Stopping
+from fustor.guardian.predecessor import Predecessor, boot_id
+from fustor.guardian.survivors import Survivors
 from fustor.guardian.table import Exit, Slot, Table
 
 #: Slots told in one packet: each is below 500 bytes.
@@ -31,9 +36,24 @@ _PAGE = 100
 #: Packets read in a row, so that a flood of them can't starve the rest of the loop.
 _BURST = 256
 
+_COUNTERS = (
+    "control_starts",
+    "control_kills",
+    "payload_starts",
+    "orphans",
+    "refused",
+    "table_failures",
+    "joined",
+    "renewals",
+)
+
 _STOP = (signal.SIGTERM, signal.SIGINT)
 #: Their default would end the guardian, and nobody who sends them means that.
-_NOTED = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_NOTED = (signal.SIGUSR1, signal.SIGUSR2)
+#: Asks for the change to a new version.
+_RENEW = signal.SIGHUP
+#: Seconds that a new version may take to say that it would start.
+_CHECK_SECONDS = 10.0
 
 
 class _Control:
@@ -41,18 +61,19 @@ class _Control:
 
     __slots__ = ("channel", "interest", "slot")
 
-    def __init__(self, slot: Slot, channel: Channel) -> None:
+    def __init__(self, slot: Slot, channel: Channel | None) -> None:
         self.slot = slot
-        self.channel: Channel | None = channel
+        self.channel = channel
         self.interest = select.EPOLLIN
 
 
 class _Starting:
     """A child of which exec is awaited; ``settled`` is called once, with the errno of exec or 0."""
 
-    __slots__ = ("reader", "settled")
+    __slots__ = ("reader", "settled", "slot")
 
-    def __init__(self, reader: int, settled: Callable[[int], None]) -> None:
+    def __init__(self, slot: Slot, reader: int, settled: Callable[[Slot, int], None]) -> None:
+        self.slot = slot
         self.reader = reader
         self.settled = settled
 
@@ -60,15 +81,34 @@ class _Starting:
 class Guardian:
     """
     Args:
-        config: checked settings; the working directory is ``config.run``, whose lock is held.
+        config: checked settings; the working directory is ``config.run``.
         logs: where output goes.
-        listening: name → listening socket.
+        command: by which this guardian was started, absolute paths throughout: how a successor is.
+        lock: descriptor that holds the lock of the run folder.
+        gate: listens already.
+        listening: name → listening socket, as far as they are in hand.
+        wanted: name → (host, port) of all that there have to be.
+        survivors: processes of a killed guardian, held.
     """
 
-    def __init__(self, config: Config, logs: Logs, listening: dict[str, socket.socket]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        logs: Logs,
+        command: list[str],
+        lock: int,
+        gate: Gate,
+        listening: dict[str, socket.socket],
+        wanted: dict[str, tuple[str, int]],
+        survivors: Survivors,
+    ) -> None:
         self._config = config
         self._logs = logs
+        self._command = command
+        self._lock = lock
+        self._gate = gate
         self._listening = listening
+        self._survivors = survivors
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._table = Table(config.slots)
         self._policy = ControlPolicy(
@@ -80,26 +120,55 @@ class Guardian:
         self._childless = True
         self._changed = True
         self._unwritten = False  # the table file is older than the table
-        self._counters = dict.fromkeys(
-            ("control_starts", "control_kills", "payload_starts", "orphans", "refused", "faults", "table_failures"), 0
-        )
+        self._counters = dict.fromkeys(_COUNTERS, 0)
         self._began = time.monotonic()
-        self._boot = leftovers.boot_id()
-        self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._boot = boot_id()
+        self._oom_score = process.oom_score()
+        self._check: Slot | None = None
+        self._check_until = 0.0
+        self._renew = False
+        self._events = Events(logs)
+        self._adoption = Adoption(
+            self._events,
+            logs,
+            self._table,
+            gate,
+            survivors,
+            listening,
+            wanted,
+            self._counters,
+            self._survivor_ended,
+            self._control_joins,
+        )
         self._wakeup = self._open_wakeup()
-        self._watch(self._wakeup, self._on_signals)
+        self._events.watch(self._wakeup, self._on_signals)
+
+    def adopt(self, before: Predecessor) -> None:
+        """Take over what a killed guardian has left; its processes that live are among the survivors."""
+        for slot in before.slots:
+            if slot.exit is None and slot.pid not in self._survivors:
+                slot.exit = Exit(0, 0, 0, 0.0, known=False)
+                children.end_all_of(slot.token)
+            self._enter(slot)
+        now = time.monotonic()
+        if before.control is not None and before.control.pid in self._survivors:
+            self._control = _Control(before.control, None)
+            self._logs.follow("control")
+            self._policy.started(now)
+        self._adoption.begin(before, now + self._config.adopt_timeout)
+        self._logs.write("WARNING", "the guardian before this one was killed", survivors=len(self._survivors))
+
+    def _enter(self, slot: Slot) -> None:
+        """Into the table, what another guardian or version has started."""
+        self._table.add(slot)
+        self._logs.follow(slot.name)
 
     def run(self) -> None:
         """Run until stopped by a signal; afterwards no child runs (but unkillable ones) and our files are removed."""
         self._logs.write("INFO", "started", pid=os.getpid())
         while self._stopping is None or self._stopping.phase != "done":
-            self._guarded(self._step)
-            for fd, _ in self._epoll.poll(self._timeout()):
-                # One handler may have closed what the next one was called for.
-                handler = self._handlers.get(fd)
-                if handler is not None:
-                    self._guarded(handler)
+            self._events.guarded(self._step)
+            self._events.wait(self._timeout())
         self._end()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
@@ -110,47 +179,42 @@ class Guardian:
         if self._stopping is not None:
             self._stop_further(self._stopping, now)
         else:
-            due = self._policy.due(now)
-            if due == "start":
-                self._start_control(now)
-            elif due == "kill" and self._control is not None:
-                self._counters["control_kills"] += 1
-                self._logs.write("ERROR", "control actor is silent: killed", pid=self._control.slot.pid)
-                process.send(self._control.slot.pid, signal.SIGKILL)
+            self._adoption.advance(now)
+            # Without its listening sockets a control actor would be refused what it asks for.
+            if not self._adoption.missing:
+                self._keep_control(now)
+            if self._check is not None and now >= self._check_until:
+                self._send(self._check.pid, signal.SIGKILL)
+                self._check_until = now + _CHECK_SECONDS
         self._balance()
         if self._changed:
             self._write_table()
+        if self._renew and not self._starting and self._adoption.over and self._stopping is None:
+            self._become_new_version()
+
+    def _keep_control(self, now: float) -> None:
+        due = self._policy.due(now)
+        if due == "start":
+            self._start_control(now)
+        elif due == "kill" and self._control is not None:
+            self._counters["control_kills"] += 1
+            self._logs.write("ERROR", "control actor is silent: killed", pid=self._control.slot.pid)
+            self._send(self._control.slot.pid, signal.SIGKILL)
 
     def _timeout(self) -> float | None:
-        if self._stopping is not None and self._stopping.phase == "done":
-            return 0
-        due = self._policy.wake_at() if self._stopping is None else self._stopping.wake_at()
-        return None if due is None else max(0.0, due - time.monotonic())
+        if self._stopping is not None:
+            return 0 if self._stopping.phase == "done" else max(0.0, self._stopping.wake_at() - time.monotonic())
+        times = [self._adoption.wake_at()]
+        if not self._adoption.missing:
+            times.append(self._policy.wake_at())
+        if self._check is not None:
+            times.append(self._check_until)
+        due = [moment for moment in times if moment is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def _guarded(self, act: Callable[[], None]) -> None:
-        """A bug in one act must not end the parent of everybody."""
-        try:
-            act()
-        except Exception as error:
-            self._fault(error)
-            # What failed will be tried again at once: not in a busy loop.
-            time.sleep(0.05)
-
-    def _fault(self, error: Exception) -> None:
-        self._counters["faults"] += 1
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = f"{os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}" if place else "?"
-        self._logs.write("CRITICAL", f"bug: {type(error).__name__}: {error}", at=where)
-
-    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
-        self._epoll.register(fd, select.EPOLLIN)
-        self._handlers[fd] = handler
-
-    def _unwatch(self, fd: int) -> None:
-        self._epoll.unregister(fd)
-        del self._handlers[fd]
+    def _send(self, pid: int, number: int) -> bool:
+        """Signal a process of ours, child or survivor; False when it runs under another user id."""
+        return self._survivors.send(pid, number) if pid in self._survivors else process.send(pid, number)
 
     def _write_table(self) -> None:
         content = {
@@ -159,6 +223,7 @@ class Guardian:
             "control": self._control.slot.as_json() if self._control else None,
             "slots": [slot.as_json() for slot in self._table.slots()],
             "listen": {name: sock.getsockname()[:2] for name, sock in self._listening.items()},
+            "oom_score": self._oom_score,
         }
         self._changed = False
         try:
@@ -176,7 +241,7 @@ class Guardian:
         """A pipe that gets the number of each signal (signal.set_wakeup_fd)."""
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, *_STOP, *_NOTED):
+        for number in (signal.SIGCHLD, _RENEW, *_STOP, *_NOTED):
             signal.signal(number, lambda *_: None)
         # Whoever started us may have blocked them.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -189,24 +254,47 @@ class Guardian:
         self._reap()
         if numbers.intersection(_STOP) and self._stopping is None:
             self._stop()
+        if _RENEW in numbers:
+            self._check_new_version()
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _environment(self, extra: dict[bytes, bytes], name: str, token: str, fds: dict[str, int]) -> dict[bytes, bytes]:
+        rejoin = {
+            "seconds": self._config.rejoin_timeout,
+            "argv": self._command if self._config.by_survivors else [],
+            "log": os.path.join(self._config.log, "guardian.log"),
+        }
         own = {"NAME": name, "TOKEN": token, "GUARDIAN_PID": str(os.getpid()), "FDS": json.dumps(fds)}
+        own["REJOIN"] = json.dumps(rejoin)
         named = {b"FUSTOR_" + key.encode(): os.fsencode(value) for key, value in own.items()}
         return {**os.environb, **self._config.env, **extra, **named}
 
-    def _start(self, program: process.Program, name: str, token: str, settled: Callable[[int], None]) -> Slot:
+    def _start(
+        self,
+        program: process.Program,
+        name: str,
+        token: str,
+        enter: Callable[[Slot], None],
+        settled: Callable[[Slot, int], None],
+        fds: tuple[str, ...] = (),
+    ) -> None:
+        """``enter`` takes it into the books, which are written down before it runs; ``settled`` hears of exec."""
         try:
-            pid, reader = process.start(program, self._null)
+            pid, reader, release = process.start(program, self._null, self._lock)
         finally:
             os.close(program.log)
-        self._childless = False
-        self._changed = True
-        self._starting[pid] = _Starting(reader, settled)
-        self._watch(reader, lambda: self._settle(pid))
-        return Slot(name, pid, token, process.born(pid))
+        try:
+            self._childless = False
+            slot = Slot(name, pid, token, process.born(pid), fds)
+            self._starting[pid] = _Starting(slot, reader, settled)
+            self._events.watch(reader, lambda: self._settle(pid))
+            enter(slot)
+            self._write_table()
+        except BaseException:
+            os.close(release)
+            raise
+        process.release(release)
 
     def _settle(self, pid: int) -> None:
         """Exec of ``pid`` has succeeded or failed, or is still awaited."""
@@ -215,35 +303,38 @@ class Guardian:
         if error is None:
             return
         del self._starting[pid]
-        self._unwatch(start.reader)
+        self._events.unwatch(start.reader)
         os.close(start.reader)
         if error:
             process.reap(pid)  # having told, it exits at once
             self._changed = True
-        start.settled(error)
+        start.settled(start.slot, error)
 
     def _start_control(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         token = os.urandom(16).hex()
         fds = {"keeper": theirs.fileno()}
         env = self._environment({}, "control", token, fds)
+
+        def enter(slot: Slot) -> None:
+            channel = Channel(ours)
+            self._control = _Control(slot, channel)
+            self._events.watch(channel.fileno(), self._on_channel)
+            self._policy.started(now)
+            self._counters["control_starts"] += 1
+            self._logs.write("INFO", "control actor started", pid=slot.pid)
+
         try:
             program = process.Program(self._config.control, env, list(fds.values()), self._logs.open("control"))
-            slot = self._start(program, "control", token, self._control_settled)
+            self._start(program, "control", token, enter, self._control_settled)
         except OSError as error:
             ours.close()
             self._not_started(error.strerror, now)
             return
         finally:
             theirs.close()
-        channel = Channel(ours)
-        self._control = _Control(slot, channel)
-        self._watch(channel.fileno(), self._on_channel)
-        self._policy.started(now)
-        self._counters["control_starts"] += 1
-        self._logs.write("INFO", "control actor started", pid=slot.pid)
 
-    def _control_settled(self, error: int) -> None:
+    def _control_settled(self, slot: Slot, error: int) -> None:
         if error:
             self._drop_control()
             self._not_started(os.strerror(error), time.monotonic())
@@ -276,9 +367,23 @@ class Guardian:
 
     def _is_ours(self, pid: int) -> bool:
         """Neither an orphan nor already taken out of the books."""
+        if self._check is not None and self._check.pid == pid:
+            return True
         return self._table.is_running(pid) or (self._control is not None and self._control.slot.pid == pid)
 
+    def _survivor_ended(self, pid: int, ended: Exit) -> None:
+        """As :meth:`_reap`, for a process that was not our child."""
+        control = self._control.slot if self._control is not None else None
+        slot = control if control is not None and control.pid == pid else self._table.of(pid)
+        self._exited(pid, ended)
+        if slot is not None:
+            children.end_all_of(slot.token)
+
     def _exited(self, pid: int, ended: Exit) -> None:
+        if self._check is not None and self._check.pid == pid:
+            self._check = None
+            self._checked(ended)
+            return
         if self._control is not None and self._control.slot.pid == pid:
             self._drop_control()
             wait = self._policy.exited(time.monotonic())
@@ -312,6 +417,102 @@ class Guardian:
     def _orphans(self) -> list[int]:
         return [pid for pid in children.pids() if not self._is_ours(pid) and pid not in self._starting]
 
+    # -- survivors --------------------------------------------------------------------------------------------------
+
+    def _control_joins(self, join: requests.Join, visitor: Visitor) -> None:
+        """A control actor of an earlier guardian has come; its connection is its keeper channel from now on."""
+        control = self._control
+        if control is None:
+            # It had just been started, and its guardian was killed before it could write that down.
+            control = self._control = _Control(Slot(join.name, join.pid, join.token, join.born), None)
+        elif (control.slot.pid, control.slot.token) != (join.pid, join.token) or control.channel is not None:
+            raise RefusedError("join", join.name, f"a control actor runs (pid {control.slot.pid})")
+        visitor.welcome()
+        control.channel = Channel(visitor.detach())
+        control.interest = select.EPOLLIN
+        self._events.watch(control.channel.fileno(), self._on_channel)
+        self._policy.started(time.monotonic())
+        self._changed = True
+
+    # -- a new version ----------------------------------------------------------------------------------------------
+
+    def _check_new_version(self) -> None:
+        """Ask the program that we would become, in a child, whether it would start. Once at a time."""
+        if self._check is not None or self._renew or self._stopping is not None:
+            return
+        argv = [os.fsencode(word) for word in [*self._command, "--check"]]
+        try:
+            program = process.Program(argv, dict(os.environb), [], self._logs.open("guardian"))
+            self._start(program, "check", "", self._check_starts, self._check_settled)
+        except OSError as error:
+            self._logs.write("ERROR", f"the new version can't be checked, this one goes on: {error.strerror}")
+            return
+        self._check_until = time.monotonic() + _CHECK_SECONDS
+
+    def _check_starts(self, slot: Slot) -> None:
+        self._check = slot
+
+    def _check_settled(self, slot: Slot, error: int) -> None:
+        if error:
+            self._check = None
+            self._logs.write("ERROR", f"the new version can't be executed, this one goes on: {os.strerror(error)}")
+
+    def _checked(self, ended: Exit) -> None:
+        if self._stopping is not None:
+            return
+        if ended.code or ended.signal:
+            self._logs.write("ERROR", "the new version would not start, this one goes on", **ended.as_json())
+            return
+        # Not from within a handler: the books have to be in order, and no exec may be awaited.
+        self._renew = True
+
+    def _become_new_version(self) -> None:
+        self._renew = False
+        self._adoption.dismiss()
+        state = self._hand_over()
+        self._logs.write("INFO", "changing to the new version", payloads=len(self._table.alive()))
+        try:
+            handover.execute(self._command, state)
+        except OSError as error:
+            self._logs.write("ERROR", f"the change failed, this version goes on: {error.strerror}")
+
+    def _hand_over(self) -> handover.State:
+        control = self._control
+        channel = control.channel if control is not None else None
+        return handover.State(
+            lock=self._lock,
+            gate=self._gate.fileno(),
+            listening={name: sock.fileno() for name, sock in self._listening.items()},
+            survivors=self._survivors.as_json(),
+            slots=self._table.slots(),
+            control=control.slot if control is not None else None,
+            channel=channel.fileno() if channel is not None else -1,
+            waiting=channel.waiting() if channel is not None else [],
+            policy=self._policy.as_json(),
+            counters=self._counters,
+            began=self._began,
+            oom_score=self._oom_score,
+        )
+
+    def take_over(self, state: handover.State) -> None:
+        """Go on where the version before this one, in this very process, has stopped."""
+        for slot in state.slots:
+            self._enter(slot)
+        if state.control is not None:
+            self._control = _Control(state.control, None)
+            self._logs.follow("control")
+            if state.channel >= 0:
+                channel = self._control.channel = Channel(socket.socket(fileno=state.channel), state.waiting)
+                self._events.watch(channel.fileno(), self._on_channel)
+        self._policy.restore(state.policy)
+        self._counters.update({name: count for name, count in state.counters.items() if name in self._counters})
+        self._counters["renewals"] += 1
+        self._began = state.began
+        self._oom_score = state.oom_score
+        self._childless = False
+        # What exited in the gap has sent its SIGCHLD to nobody.
+        self._reap()
+
     # -- the keeper channel -----------------------------------------------------------------------------------------
 
     def _on_channel(self) -> None:
@@ -334,7 +535,7 @@ class Guardian:
 
     def _close_channel(self) -> None:
         if self._control is not None and self._control.channel is not None:
-            self._unwatch(self._control.channel.fileno())
+            self._events.unwatch(self._control.channel.fileno())
             self._control.channel.close()
             self._control.channel = None
 
@@ -345,7 +546,7 @@ class Guardian:
             return
         interest = select.EPOLLOUT if control.channel.blocked else select.EPOLLIN
         if interest != control.interest:
-            self._epoll.modify(control.channel.fileno(), interest)
+            self._events.modify(control.channel.fileno(), interest)
             control.interest = interest
 
     def _tell(self, event: dict[str, object]) -> None:
@@ -376,7 +577,7 @@ class Guardian:
         except RefusedError as error:
             self._refuse(channel, number, error)
         except Exception as error:
-            self._fault(error)
+            self._events.fault(error)
             why = f"failed by a bug: {type(error).__name__}: {error}"
             self._refuse(channel, number, RefusedError("request", packet.decode("utf-8", "replace"), why))
 
@@ -393,7 +594,12 @@ class Guardian:
         env = self._environment(wanted.env, wanted.name, wanted.token, fds)
         command = os.fsdecode(wanted.argv[0])
 
-        def settled(error: int) -> None:
+        def enter(slot: Slot) -> None:
+            self._table.add(slot)
+            self._counters["payload_starts"] += 1
+            self._logs.write("INFO", "payload started", payload=slot.name, pid=slot.pid)
+
+        def settled(slot: Slot, error: int) -> None:
             if error:
                 self._table.remove(slot)
                 self._refuse(channel, number, RefusedError("argv[0]", command, os.strerror(error), error))
@@ -404,18 +610,15 @@ class Guardian:
             log = self._logs.open(wanted.name)
             inherited = list(fds.values())
             program = process.Program(wanted.argv, env, inherited, log, wanted.data_bytes, process.PAYLOAD_SCORE)
-            slot = self._start(program, wanted.name, wanted.token, settled)
+            self._start(program, wanted.name, wanted.token, enter, settled, tuple(wanted.fds))
         except OSError as error:
             why = f"no process can be made: {error.strerror}"
             raise RefusedError("argv[0]", command, why, error.errno or 0) from None
-        self._table.add(slot)
-        self._counters["payload_starts"] += 1
-        self._logs.write("INFO", "payload started", payload=slot.name, pid=slot.pid)
 
     def _do_kill(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
         slot = self._table.running(requests.name(fields))
         number_of_signal = requests.signal_number(fields)
-        if not process.send(slot.pid, number_of_signal):
+        if not self._send(slot.pid, number_of_signal):
             raise RefusedError("name", slot.name, "runs as another user; only root can signal it", errno.EPERM)
         self._answer(channel, number, {})
 
@@ -438,7 +641,12 @@ class Guardian:
         self._answer(channel, number, {"name": slot.name})
 
     def _do_status(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
-        now = {"log_failures": self._logs.failures, "uptime_seconds": int(time.monotonic() - self._began)}
+        now = {
+            "faults": self._events.faults,
+            "survivors": len(self._survivors),
+            "log_failures": self._logs.failures,
+            "uptime_seconds": int(time.monotonic() - self._began),
+        }
         self._answer(channel, number, {"counters": {**self._counters, **now}})
 
     def _do_beat(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
@@ -446,6 +654,12 @@ class Guardian:
         self._policy.beat(now)
         self._logs.bound(now)
         self._changed = self._changed or self._unwritten
+        self._answer(channel, number, {})
+
+    def _do_reexec(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        if self._stopping is not None:
+            raise RefusedError("op", "reexec", "the guardian is stopping; it does not change any more")
+        self._check_new_version()
         self._answer(channel, number, {})
 
     _OPS: Mapping[str, Callable[[Guardian, Channel, object, dict[str, object]], None]] = {
@@ -456,37 +670,51 @@ class Guardian:
         "abandon": _do_abandon,
         "status": _do_status,
         "beat": _do_beat,
+        "reexec": _do_reexec,
     }
 
     # -- the stop ---------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
         self._stopping = Stopping(time.monotonic(), self._config.grace)
+        self._adoption.close()
+        try:
+            files.say_stopping()
+        except OSError as error:
+            # Of meaning only if this guardian is killed before it has stopped: survivors would start another one.
+            self._logs.write("ERROR", f"{files.STOPPING} can't be written: {error.strerror}")
         self._logs.write("INFO", "stopping", payloads=len(self._table.alive()))
+        if self._check is not None:
+            self._send(self._check.pid, signal.SIGKILL)
         if self._control is not None:
-            process.send(self._control.slot.pid, signal.SIGTERM)
+            self._send(self._control.slot.pid, signal.SIGTERM)
 
     def _stop_further(self, stopping: Stopping, now: float) -> None:
-        entered = stopping.advance(now, control=self._control is not None, children=not self._childless)
+        anybody = not self._childless or len(self._survivors) > 0
+        entered = stopping.advance(now, control=self._control is not None, children=anybody)
         if not entered:
             return
         self._logs.write("INFO", f"stopping: {entered}", payloads=len(self._table.alive()))
         if entered == "terminating":
             for slot in self._table.alive():
-                process.send(slot.pid, signal.SIGTERM)
+                self._send(slot.pid, signal.SIGTERM)
             for pid in self._orphans():
                 process.send(pid, signal.SIGTERM)
             if self._control is not None:
-                process.send(self._control.slot.pid, signal.SIGKILL)
+                self._send(self._control.slot.pid, signal.SIGKILL)
         elif entered == "killing":
             for slot in self._table.alive():
-                process.send_group(slot.pid, signal.SIGKILL)
+                if slot.pid in self._survivors:
+                    self._survivors.send(slot.pid, signal.SIGKILL)
+                else:
+                    process.send_group(slot.pid, signal.SIGKILL)
             self._end_orphans()
 
     def _end(self) -> None:
         left = [slot.name for slot in self._table.alive()]
         if left:
             self._logs.write("ERROR", "processes that can't be killed are left", payloads=",".join(left))
+        self._gate.close()
         try:
             files.sweep()
         except OSError as error:

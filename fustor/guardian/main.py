@@ -18,7 +18,7 @@ def main() -> int:
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from fustor.guardian.keeper import guard
 
-    return guard(sys.argv[1:])
+    return guard(__file__, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,16 @@ class ControlPolicy:
         self._start_at: float | None = 0.0
         self._deadline: float | None = None
 
+    def as_json(self) -> list[float | None]:
+        """Plain data: what a new version of the guardian has to know."""
+        return [float(self._failures), self._started, self._start_at, self._deadline]
+
+    def restore(self, data: list[float | None]) -> None:
+        """From :meth:`as_json`; times are of the same clock."""
+        failures, started, self._start_at, self._deadline = data
+        self._failures = int(failures or 0)
+        self._started = started or 0.0
+
     def started(self, now: float) -> None:
         """It was started."""
         self._started = now

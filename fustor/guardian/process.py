@@ -5,6 +5,9 @@ Plain fork is safe and cheap here (0.2 ms): the guardian is small, has one threa
 the child can set anything. That exec succeeded is told by the end of file of a close-on-exec pipe, waited for in the
 loop: a program on storage that hangs must not hang the guardian.
 
+Between fork and exec the child waits for a word of its parent, which writes it down first: of a guardian that is killed
+no process goes on that is not in its table.
+
 No pidfd is needed: a child that was not reaped keeps its pid, and only the one thread that signals also reaps.
 """
 
@@ -31,7 +34,8 @@ class Program:
         argv, env: encoded; argv[0] is an absolute path.
         fds: descriptors to inherit beside 0, 1 and 2, under their own numbers.
         log: descriptor for stdout and stderr.
-        data_bytes: RLIMIT_DATA (getrlimit(2)); 0: as the guardian. Not RLIMIT_AS: that forbids LMDB's sparse map.
+        data_bytes: soft RLIMIT_DATA (getrlimit(2)); 0: as the guardian. Not RLIMIT_AS: that forbids LMDB's sparse map.
+            The hard limit stays, for a successor started by this process has to raise it again.
         oom_score: for oom_score_adj; empty: as the guardian.
     """
 
@@ -54,31 +58,50 @@ class Program:
         self.oom_score = oom_score
 
 
-def start(program: Program, null: int) -> tuple[int, int]:
+def start(program: Program, null: int, lock: int) -> tuple[int, int, int]:
     """
-    Fork, and execute ``program`` in a session of its own with default signals; ``null`` becomes its stdin.
+    Fork, and once :func:`release` is called execute ``program`` in a session of its own with default signals.
+
+    Args:
+        program: what.
+        null: becomes its stdin.
+        lock: of the run folder. A child whose exec hangs must not keep it from a successor.
 
     Returns:
-        The pid, and the non-blocking reading end of the pipe for :func:`exec_error`.
+        The pid, the non-blocking reading end of the pipe for :func:`exec_error`, and the descriptor for
+        :func:`release`. If that is closed instead, the child ends.
 
     Raises:
         OSError: no process or pipe could be made.
     """
     changed = [number for number in _RESETTABLE if signal.getsignal(number) is not signal.SIG_DFL]
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    waiting, release_ = os.pipe2(os.O_CLOEXEC)
     # A signal to the child before its handlers are reset would be written to the wakeup pipe that it shares with us.
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, _RESETTABLE)
     try:
         pid = os.fork()
         if pid == 0:
-            _become(program, null, writer, changed)
+            _become(program, null, writer, changed, waiting, (release_, lock))
     except OSError:
         os.close(reader)
+        os.close(release_)
         raise
     finally:
         os.close(writer)
+        os.close(waiting)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return pid, reader
+    return pid, reader, release_
+
+
+def release(descriptor: int) -> None:
+    """Let the child of :func:`start` go on; the descriptor is closed."""
+    try:
+        os.write(descriptor, b"1")
+    except BrokenPipeError:
+        pass  # killed already: the exit tells
+    finally:
+        os.close(descriptor)
 
 
 def exec_error(reader: int) -> int | None:
@@ -98,6 +121,34 @@ def born(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[19])
     except OSError:
         return 0
+
+
+def oom_score() -> int:
+    """Our own oom_score_adj (proc_pid_oom_score_adj(5)); 0 when it can't be told."""
+    try:
+        with open("/proc/self/oom_score_adj", "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def set_oom_score(score: bytes) -> None:
+    """Set it; best effort: without it the kernel chooses its victim by size alone."""
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, score)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+def shed_limits(oom_score: int) -> None:
+    """Undo what a payload that started us was given: its soft RLIMIT_DATA, and its oom_score_adj."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    set_oom_score(b"%d" % oom_score)
 
 
 def next_exited() -> int | None:
@@ -137,10 +188,16 @@ def send_group(leader: int, number: int) -> None:
         pass  # every process that is left runs under another user id (kill(2))
 
 
-def _become(program: Program, null: int, writer: int, changed: list[int]) -> None:
+def _become(
+    program: Program, null: int, writer: int, changed: list[int], waiting: int, unwanted: tuple[int, ...]
+) -> None:
     """The child between fork and exec; never returns."""
     failure = errno.EINVAL  # told of whatever is no OSError
     try:
+        for fd in unwanted:
+            os.close(fd)
+        if not os.read(waiting, 1):
+            os._exit(127)
         os.setsid()
         signal.set_wakeup_fd(-1)
         # Python ignores SIGPIPE and SIGXFSZ, and exec keeps what is ignored.
@@ -153,11 +210,11 @@ def _become(program: Program, null: int, writer: int, changed: list[int]) -> Non
         for fd in program.fds:
             os.set_inheritable(fd, True)
         if program.oom_score:
-            _set_oom_score(program.oom_score)
+            set_oom_score(program.oom_score)
         if program.data_bytes:
             hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
             limit = program.data_bytes if hard == resource.RLIM_INFINITY else min(program.data_bytes, hard)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
         os.execve(program.argv[0], program.argv, program.env)
     except OSError as error:
         failure = error.errno or errno.EINVAL
@@ -165,14 +222,3 @@ def _become(program: Program, null: int, writer: int, changed: list[int]) -> Non
         # Whatever happened, a copy of the guardian must not live on.
         os.write(writer, b"%d" % failure)
         os._exit(127)
-
-
-def _set_oom_score(score: bytes) -> None:
-    try:
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, score)
-        finally:
-            os.close(fd)
-    except OSError:
-        pass  # best effort: without it the kernel chooses its victim by size alone

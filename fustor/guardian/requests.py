@@ -36,6 +36,30 @@ class Spawn:
         self.data_bytes = _data_bytes(fields.get("data_bytes", 0))
 
 
+class Join:
+    """
+    A checked greeting of a process whose guardian was killed.
+
+    Attributes:
+        name, pid, token, born: of the process, as in its slot.
+        fds: names of the descriptors that come with the message, in their order.
+    """
+
+    __slots__ = ("born", "fds", "name", "pid", "token")
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        """
+        Raises:
+            RefusedError: a field is missing, unknown or not accepted.
+        """
+        _only(fields, ("join", "pid", "born", "token", "fds"))
+        self.name = name({"name": fields.get("join")})
+        self.pid = _positive("pid", fields.get("pid"))
+        self.born = _positive("born", fields.get("born"))
+        self.token = _token(fields.get("token"))
+        self.fds = _names("fds", fields.get("fds", []))
+
+
 def parse(packet: bytes) -> dict[str, object]:
     """
     The object in a packet.
@@ -99,4 +123,10 @@ def _token(value: object) -> str:
 def _data_bytes(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
         raise RefusedError("data_bytes", value, "bytes for RLIMIT_DATA, 0 for none, are accepted")
+    return value
+
+
+def _positive(field: str, value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise RefusedError(field, value, "a whole number from 1 on is accepted")
     return value

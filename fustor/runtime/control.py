@@ -10,7 +10,9 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import queue
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
@@ -40,14 +42,15 @@ def run_control(main: Callable[[dict[str, Any], Keeper, logging.Logger], Awaitab
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = setup_logging("control")
-    watch_guardian()
+    successors: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+    watch_guardian(on_joined=successors.put)
     try:
         config = read_json(os.environ.get("FUSTOR_CONFIG", ""))
         if not isinstance(config, dict):
             raise ConfigError(
                 "FUSTOR_CONFIG", os.environ.get("FUSTOR_CONFIG"), "the path of a configuration is accepted"
             )
-        trio.run(main, config, Keeper.from_environment(), log)
+        trio.run(main, config, Keeper.from_environment(next_socket=successors.get), log)
     except (ConfigError, ConfigFaults, ValueError) as error:
         log.error("configuration refused: %s", error)
         sys.exit(REFUSED)

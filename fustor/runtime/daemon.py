@@ -19,6 +19,11 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+import attrs
+
+from fustor.guardian.predecessor import recorded
+from fustor.guardian.process import born
+from fustor.runtime.config import between
 from fustor.runtime.durable import write_json
 from protocols.errors import ConfigError, FustorError, MachineError
 
@@ -31,6 +36,20 @@ ALREADY_RUNNING = 100
 #: Held by the guardian for as long as it lives; not removed, or two could hold different files.
 LOCK = "guardian.lock"
 TABLE = "table.json"
+
+
+@attrs.frozen
+class GuardianLimits:
+    """
+    ``[limits.guardian]``
+
+    Attributes:
+        rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
+        adopt_seconds: how long a successor waits for them to join before it kills them.
+    """
+
+    rejoin_seconds: float = attrs.field(default=10.0, validator=between(0, 3600))
+    adopt_seconds: float = attrs.field(default=5.0, validator=between(0, 3600))
 
 
 class AlreadyRunningError(FustorError):
@@ -85,8 +104,8 @@ def make_state(state: str, folders: Iterable[str]) -> None:
 
 def clear_run(run: str) -> int:
     """
-    Empty ``run`` of what an earlier life left, and take the guardian's lock. The table of an earlier guardian stays:
-    by it the next one finds the processes that a killed one has left behind.
+    Empty ``run`` of what an earlier life left, and take the guardian's lock. While processes of a guardian that was
+    killed live, nothing is removed: they use what is there, and the guardian takes them over.
 
     Returns:
         The descriptor that holds the lock; exec closes it, and the guardian takes it anew.
@@ -105,8 +124,10 @@ def clear_run(run: str) -> int:
         os.close(lock)
         raise AlreadyRunningError(f"already running (pid {_pid_in(run)}) on {os.path.dirname(run)}") from None
     try:
+        if _survivors(run):
+            return lock
         for entry in os.scandir(run):
-            if entry.name in (LOCK, TABLE):
+            if entry.name == LOCK:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path)
@@ -118,6 +139,16 @@ def clear_run(run: str) -> int:
     return lock
 
 
+def _survivors(run: str) -> bool:
+    """Processes of a killed guardian live, as its table tells."""
+    try:
+        with open(os.path.join(run, TABLE), "rb") as file:
+            before = recorded(file.read())
+    except FileNotFoundError:
+        return False
+    return any(slot.born and born(slot.pid) == slot.born for slot in before.running())
+
+
 def _pid_in(run: str) -> str:
     try:
         with open(os.path.join(run, "guardian.pid"), encoding="ascii") as file:
@@ -127,7 +158,14 @@ def _pid_in(run: str) -> str:
 
 
 def launch(
-    state: str, module: str, config: Any, *, listen: Mapping[str, tuple[str, int]], grace_seconds: float
+    state: str,
+    module: str,
+    config: Any,
+    *,
+    listen: Mapping[str, tuple[str, int]],
+    grace_seconds: float,
+    limits: GuardianLimits,
+    supervised: bool,
 ) -> NoReturn:
     """
     Write ``run/config.json`` and ``run/guardian.json`` and become the guardian.
@@ -139,6 +177,8 @@ def launch(
         config: the effective configuration as plain data.
         listen: listening sockets by name.
         grace_seconds: how long the control actor may take to stop everything.
+        limits: of the guardian.
+        supervised: whoever started us starts the next guardian when this one is killed; else its survivors do.
 
     Raises:
         AlreadyRunningError, MachineError: as :func:`clear_run`.
@@ -157,6 +197,9 @@ def launch(
             "env": {"FUSTOR_CONFIG": effective},
             "listen": {name: list(address) for name, address in listen.items()},
             "grace": grace_seconds,
+            "successor": "supervisor" if supervised else "survivors",
+            "rejoin_timeout": limits.rejoin_seconds,
+            "adopt_timeout": limits.adopt_seconds,
         },
     )
     spec = importlib.util.find_spec("fustor.guardian.main")

@@ -1,17 +1,20 @@
 """
 The control actor's end of the keeper channel: asks the guardian to start, signal and list processes, hears of exits.
 
-The protocol is described in ``fustor/guardian/__init__.py``. Nothing is decided here, and nothing is retried: the
-guardian's table is the truth, and whoever is in doubt reads it again.
+The protocol is described in ``fustor/guardian/__init__.py``. Nothing is decided here: the guardian's table is the
+truth, and whoever is in doubt reads it again. When the guardian is killed and a successor takes us over, what was asked
+and not answered is asked again there, and whoever waits for an answer waits on: so a request may be carried out twice,
+and a second spawn in the same slot is refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,6 +50,7 @@ class Exit:
         signal: number of the signal that ended it, or 0.
         maxrss: largest resident set in bytes.
         cpu: seconds of CPU time, user and system.
+        known: False when nobody can say how: it had outlived the guardian that started it.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Exit:
     signal: int
     maxrss: int
     cpu: float
+    known: bool
 
 
 @attrs.frozen
@@ -99,17 +104,28 @@ class Keeper:
     Args:
         sock: a SEQPACKET socket connected to the guardian; owned from now on.
         exit_limit: exits that are kept while nobody takes them from :attr:`exits`.
+        next_socket: called in a thread when the guardian is gone; blocks until a successor has taken us over, and
+            returns the channel to it. None: there are no successors.
 
     Attributes:
-        exits: one :class:`Exit` per payload that ended; ends when the guardian is gone.
+        exits: one :class:`Exit` per payload that ended; ends when the guardian is gone. Exits between two guardians are
+            not among them: read :meth:`table` after :meth:`wait_succession`.
         overflowed: exits were dropped because nobody took them: read :meth:`table`, then set it to False.
     """
 
-    def __init__(self, sock: socket.socket, *, exit_limit: int = 1024) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        exit_limit: int = 1024,
+        next_socket: Callable[[], socket.socket] | None = None,
+    ) -> None:
         self._socket = trio.socket.from_stdlib_socket(sock)
+        self._next_socket = next_socket
+        self._succession = trio.Event()
         self._sending = trio.Lock()
         self._number = 0
-        self._waiting: dict[int, trio.MemorySendChannel[dict[str, Any]]] = {}
+        self._waiting: dict[int, tuple[bytes, trio.MemorySendChannel[dict[str, Any]]]] = {}
         self._gone = False
         self._heard = 0
         self._strays = 0
@@ -117,9 +133,15 @@ class Keeper:
         self.overflowed = False
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ, *, exit_limit: int = 1024) -> Keeper:
+    def from_environment(
+        cls,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        exit_limit: int = 1024,
+        next_socket: Callable[[], socket.socket] | None = None,
+    ) -> Keeper:
         """
-        The keeper of this process, as the guardian gave it.
+        The keeper of this process, as the guardian gave it. The other arguments are those of the class.
 
         Raises:
             MachineError: this process was not started by a guardian as its control actor.
@@ -129,17 +151,24 @@ class Keeper:
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise MachineError(f"FUSTOR_FDS names no keeper channel ({error}); a guardian has to start this") from None
         sock.set_inheritable(False)
-        return cls(sock, exit_limit=exit_limit)
+        return cls(sock, exit_limit=exit_limit, next_socket=next_socket)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Read until the guardian is gone; returns then. Whoever waits for an answer gets :exc:`KeeperGone`."""
+        """
+        Read until the guardian is gone and can't have a successor; returns then. Whoever waits for an answer gets
+        :exc:`KeeperGone`.
+        """
         task_status.started()
         try:
-            while packet := await self._receive():
-                self._take(packet)
+            while True:
+                while packet := await self._receive():
+                    self._take(packet)
+                if self._next_socket is None:
+                    return
+                await self._succeed(self._next_socket)
         finally:
             self._gone = True
-            for channel in self._waiting.values():
+            for _, channel in self._waiting.values():
                 channel.close()
             self._put_exit.close()
             self._socket.close()
@@ -239,6 +268,10 @@ class Keeper:
         """
         await self._ask("beat")
 
+    async def wait_succession(self) -> None:
+        """Wait until the next successor of the guardian has taken us over."""
+        await self._succession.wait()
+
     def statistics(self) -> KeeperStatistics:
         """What went over the channel so far."""
         return KeeperStatistics(requests=self._number, exits=self._heard, strays=self._strays)
@@ -254,11 +287,14 @@ class Keeper:
             raise RequestError("request", f"{op}, {len(packet)} bytes", f"at most {MAX_PACKET} bytes are accepted")
         # Unbounded, but the packets of one answer are bounded by the guardian's table.
         put, get = trio.open_memory_channel[dict[str, Any]](float("inf"))
-        self._waiting[number] = put
+        self._waiting[number] = packet, put
         answers: list[dict[str, Any]] = []
         try:
             await self._send(packet)
             async for answer in get:
+                if "anew" in answer:
+                    answers.clear()
+                    continue
                 answers.append(answer)
                 if not answer.get("more"):
                     break
@@ -272,12 +308,35 @@ class Keeper:
             raise _error(op, answers[-1]["error"])
         return answers
 
+    async def _succeed(self, next_socket: Callable[[], socket.socket]) -> None:
+        """Change to the channel of a successor, and ask again what was not answered."""
+        self._socket.close()
+        # The thread waits for as long as it takes; the process ends if there is no successor.
+        sock = await trio.to_thread.run_sync(next_socket, abandon_on_cancel=True)
+        self._socket = trio.socket.from_stdlib_socket(sock)
+        self._succession.set()
+        self._succession = trio.Event()
+        unanswered = list(self._waiting.values())
+        async with self._sending:
+            for packet, answers in unanswered:
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # nobody waits any more
+                    # The first parts of a long answer are of the guardian before.
+                    answers.send_nowait({"anew": True})
+                try:
+                    await self._socket.send(packet)
+                except ConnectionError:
+                    break  # killed as well: the next one is asked
+
     async def _send(self, packet: bytes) -> None:
+        """On the channel of this moment: if that ends before there is an answer, :meth:`_succeed` asks again."""
+        sock = self._socket
         async with self._sending:
             try:
-                await self._socket.send(packet)
+                if sock.fileno() >= 0:
+                    await sock.send(packet)
             except (ConnectionError, trio.ClosedResourceError):
-                raise KeeperGone("the guardian is gone") from None
+                if self._next_socket is None:
+                    raise KeeperGone("the guardian is gone") from None
 
     async def _receive(self) -> bytes:
         try:
@@ -291,7 +350,7 @@ class Keeper:
             if message.get("event") == "exit":
                 self._take_exit(_exit(message))
             else:
-                self._waiting[message["re"]].send_nowait(message)
+                self._waiting[message["re"]][1].send_nowait(message)
         except (ValueError, KeyError, TypeError, AttributeError):
             # An event of a later version, or the answer to a request that was cancelled.
             self._strays += 1

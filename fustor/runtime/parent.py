@@ -1,17 +1,24 @@
 """
-The parent watch: a process whose guardian is gone must not live on, for nobody would restart, stop or reap it.
+The parent watch: a process whose guardian is gone finds the next one, or ends: nobody would restart, stop or reap it.
 
 A daemon thread sleeps in poll(2) on a pidfd of the guardian, so it works whatever the event loop does, and costs
-nothing. It can't act while C code holds the interpreter's lock: such a process ends when that code returns.
+nothing. It can't act while C code holds the interpreter's lock: such a process acts when that code returns, and a
+successor that does not want to wait so long kills it.
+
+What this module does not do: find the next guardian (see ``rejoin``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import select
+import socket
 import threading
 from collections.abc import Callable, Mapping
 
+from fustor.runtime.rejoin import Plan, Rejoiner
 from protocols.errors import ConfigError
 
 #: Exit code of a process that ended itself because its guardian was gone.
@@ -24,25 +31,33 @@ def exit_now() -> None:
     os._exit(EXIT_PARENT_GONE)
 
 
-def watch_guardian(on_gone: Callable[[], None] = exit_now, environment: Mapping[str, str] = os.environ) -> bool:
+def watch_guardian(
+    on_gone: Callable[[], None] = exit_now,
+    environment: Mapping[str, str] = os.environ,
+    on_joined: Callable[[socket.socket], None] | None = None,
+) -> bool:
     """
-    Call ``on_gone`` once, in a thread of its own, when the guardian is gone or was so before we looked.
+    Watch the guardian, and its successors, from a thread of its own.
 
     Args:
-        on_gone: must be safe to call from another thread, at any time.
-        environment: holds ``FUSTOR_GUARDIAN_PID``, the pid of the guardian, which is our parent.
+        on_gone: called once, when the guardian is gone (or was so before we looked) and no successor takes us over;
+            must be safe to call from another thread, at any time.
+        environment: holds ``FUSTOR_GUARDIAN_PID``, the pid of the guardian, which is our parent, and what ``rejoin``
+            needs.
+        on_joined: called in that thread with the connection to each successor, and owns it; None: it is closed.
 
     Returns:
         False when there is no such variable: started by hand, there is nothing to watch.
 
     Raises:
-        ConfigError: the variable holds no pid.
+        ConfigError: a variable holds nothing of use.
     """
     value = environment.get("FUSTOR_GUARDIAN_PID", "")
     if not value:
         return False
     if not value.isascii() or not value.isdigit() or not int(value):
         raise ConfigError("FUSTOR_GUARDIAN_PID", value, "the pid of the guardian that started this is accepted")
+    rejoiner = _rejoiner(environment)
     guardian = int(value)
     try:
         descriptor = os.pidfd_open(guardian)
@@ -52,14 +67,44 @@ def watch_guardian(on_gone: Callable[[], None] = exit_now, environment: Mapping[
     if descriptor >= 0 and os.getppid() != guardian:
         os.close(descriptor)
         descriptor = -1
-    threading.Thread(target=_wait, args=(descriptor, on_gone), name="parent watch", daemon=True).start()
+    arguments = (descriptor, on_gone, rejoiner, on_joined)
+    threading.Thread(target=_watch, args=arguments, name="parent watch", daemon=True).start()
     return True
 
 
-def _wait(descriptor: int, on_gone: Callable[[], None]) -> None:
-    if descriptor >= 0:
-        poller = select.poll()
-        poller.register(descriptor, select.POLLIN)
-        poller.poll()
-        os.close(descriptor)
+def _rejoiner(environment: Mapping[str, str]) -> Rejoiner | None:
+    plan = Plan.from_environment(environment)
+    if plan is None:
+        return None
+    fds: dict[str, int] = {}
+    # Whoever uses them says what is wrong with the variable. A keeper channel ends with its guardian.
+    with contextlib.suppress(ValueError, AttributeError):
+        given = json.loads(environment.get("FUSTOR_FDS", "{}")).items()
+        fds = {name: fd for name, fd in given if name != "keeper" and type(fd) is int}
+    return Rejoiner(plan, environment.get("FUSTOR_NAME", ""), environment.get("FUSTOR_TOKEN", ""), fds)
+
+
+def _watch(
+    descriptor: int,
+    on_gone: Callable[[], None],
+    rejoiner: Rejoiner | None,
+    on_joined: Callable[[socket.socket], None] | None,
+) -> None:
+    while True:
+        if descriptor >= 0:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            poller.poll()
+            os.close(descriptor)
+        if rejoiner is None:
+            break
+        rejoiner.reap()
+        joined = rejoiner.find()
+        if joined is None:
+            break
+        descriptor = joined.descriptor
+        if on_joined is None:
+            joined.connection.close()
+        else:
+            on_joined(joined.connection)
     on_gone()

@@ -672,9 +672,10 @@ class Shell:
         raise KeeperGone("the guardian is gone")
 
     async def _reconcile(self) -> None:
-        """The guardian's table is the truth; news of exits can be lost."""
+        """The guardian's table is the truth; news of exits can be lost, and are from one guardian to the next."""
         while True:
-            await trio.sleep(RECONCILE_SECONDS)
+            with trio.move_on_after(RECONCILE_SECONDS):
+                await self._keeper.wait_succession()
             self._keeper.overflowed = False
             entries = {entry.name: entry for entry in await self._keeper.table()}
             for name in [name for name in self._abandoned if name in entries and not entries[name].running]:
@@ -726,6 +727,8 @@ def _kind(gone: Exit) -> str:
 
 def _how(gone: Exit) -> str:
     """How a process ended, in words."""
+    if not gone.known:
+        return "unknown"
     if gone.signal:
         try:
             return f"signal {gone.signal} ({signal.Signals(gone.signal).name})"

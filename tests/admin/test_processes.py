@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from fustor.admin.processes import Held, Stopped, clear_run, guardian, members, stop
+from fustor.admin.processes import STOPPING, Held, Stopped, clear_run, guardian, members, stop, wait_guardian
 from fustor.admin.state import Side
 from protocols.errors import MachineError
 
@@ -135,3 +136,47 @@ def test_a_held_process_can_not_be_mistaken(start: Start) -> None:
         assert not held.signal(signal.SIGTERM)
     with pytest.raises(ProcessLookupError):
         Held(process.pid)
+
+
+def test_a_successor_is_waited_for(side: Side, start: Start) -> None:
+    first, view = start("guardian"), start("view.main")
+    note = side.run / "guardian.pid"
+    note.write_text(str(first.pid))
+    first.kill()
+    first.wait()
+    found: list[Held | None] = []
+    waiter = threading.Thread(target=lambda: found.append(wait_guardian(side, 60)))
+    waiter.start()
+    second = start("guardian")
+    note.write_text(str(second.pid))
+    waiter.join()
+    assert found[0] is not None
+    with found[0] as held:
+        assert held.pid == second.pid
+    second.kill()
+    second.wait()
+    assert wait_guardian(side, 0.05) is None
+    (side.run / STOPPING).touch()
+    assert wait_guardian(side, 60) is None  # being stopped: nobody comes
+    (side.run / STOPPING).unlink()
+    view.kill()
+    view.wait()
+    assert wait_guardian(side, 60) is None  # nothing runs
+
+
+def test_a_stop_is_said_before_anybody_is_signalled(side: Side, start: Start) -> None:
+    """Who sees the guardian gone sees that everything is being stopped."""
+    keeper = start("guardian", "stubborn")
+    (side.run / "guardian.pid").write_text(str(keeper.pid))
+    stopped: list[Stopped] = []
+    stopper = threading.Thread(target=lambda: stopped.append(stop(side, 60)))
+    stopper.start()
+    deadline = time.monotonic() + 60
+    while not (side.run / STOPPING).exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    keeper.kill()
+    keeper.wait()
+    stopper.join()
+    assert stopped == [Stopped(ran=True)]
+    assert list(side.run.iterdir()) == []

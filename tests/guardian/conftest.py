@@ -21,6 +21,28 @@ ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "fustor" / "guardian" / "main.py"
 RELAY = Path(__file__).with_name("relay.py")
 
+#: A payload that outlives its guardian: answers with its pid on the inherited socket, makes ``ready.PID`` when ready.
+SURVIVOR = [
+    sys.executable,
+    "-P",
+    "-c",
+    """
+import json, os, select, socket
+from fustor.runtime.parent import watch_guardian
+fds = json.loads(os.environ["FUSTOR_FDS"])
+server = socket.socket(fileno=fds["http"]) if fds else None
+watch_guardian()
+open(f"ready.{os.getpid()}", "w").close()
+while select.select([server] if server else [], [], []):
+    try:
+        client = server.accept()[0]
+    except BlockingIOError:
+        continue
+    client.send(b"%d" % os.getpid())
+    client.close()
+""",
+]
+
 #: A ceiling for what never happens; nothing is asserted about the time that it takes.
 DEADLINE = 30.0
 
@@ -34,7 +56,7 @@ class Side:
         self.log = folder / "log"
         self.run.mkdir(mode=0o700)
         self.started: list[subprocess.Popen[bytes]] = []
-        self.seen: set[int] = set()
+        self.succeeding = False
         self.events: list[dict[str, Any]] = []
         self._socket: socket.socket | None = None
         self._number = 0
@@ -76,6 +98,56 @@ class Side:
         self.started.append(process)
         return process
 
+    def start_successive(self, **changes: Any) -> int:
+        """
+        The pid of a running guardian whose control actor, when it is killed, goes on with a successor. However slow the
+        machine is, nobody is given up, unless ``changes`` says so.
+        """
+        changes = {"rejoin_timeout": 1000, "adopt_timeout": 1000, **changes}
+        environment = {"RELAY_REJOIN": "1", **changes.pop("env", {})}
+        self.start(control=[sys.executable, "-P", str(RELAY)], env=environment, **changes)
+        self.succeeding = True
+        return self.guardian.pid
+
+    def current(self) -> int:
+        """Pid of the guardian that runs, as its file says; 0: none."""
+        try:
+            pid = int((self.run / "guardian.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return pid if self.is_alive(pid) else 0
+
+    def kill_guardian(self) -> int:
+        """Kill it; its pid. Nothing is waited for but that it is gone."""
+        pid = int(self.until(self.current, "a guardian"))
+        held = os.pidfd_open(pid)
+        signal.pidfd_send_signal(held, signal.SIGKILL)
+        assert select.select([held], [], [], DEADLINE)[0]
+        os.close(held)
+        for process in self.started:
+            if process.pid == pid:
+                process.wait(DEADLINE)
+        return pid
+
+    def successor(self, before: int) -> int:
+        """The pid of the guardian that follows ``before``."""
+
+        def found() -> int:
+            pid = self.current()
+            return pid if pid != before else 0
+
+        return int(self.until(found, f"a successor of the guardian {before}"))
+
+    def everybody(self) -> set[int]:
+        """Pids of all processes in the run folder."""
+        found = set()
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{entry}/cwd") == str(self.run.resolve()):
+                        found.add(int(entry))
+        return found
+
     def start(self, **changes: Any) -> subprocess.Popen[bytes]:
         """A running guardian whose control actor answers."""
         process = self.popen(str(self.config(**changes)))
@@ -98,7 +170,6 @@ class Side:
     def control(self) -> int:
         """Pid of the running control actor."""
         pid = self.until(lambda: (self.table().get("control") or {}).get("pid"), "a control actor")
-        self.seen.add(pid)
         return int(pid)
 
     def replaced(self, control: int) -> int:
@@ -116,7 +187,7 @@ class Side:
         deadline = time.monotonic() + DEADLINE
         while True:
             assert time.monotonic() < deadline, f"{op}: no answer"
-            assert self.guardian.poll() is None, self.guardian.communicate()
+            self._assert_running()
             sock = self._connected()
             self._number += 1
             with contextlib.suppress(ConnectionError):
@@ -138,7 +209,6 @@ class Side:
         """The pid of a started payload."""
         answer = self.ask("spawn", name=name, argv=list(argv), token=f"t{name.replace('.', '')}", **fields)
         assert "pid" in answer, answer
-        self.seen.add(answer["pid"])
         return int(answer["pid"])
 
     def forsake(self) -> None:
@@ -150,17 +220,24 @@ class Side:
     def close(self) -> None:
         """End everything that was started, whatever state it is in."""
         self.forsake()
-        for entry in [self.table().get("control"), *self.table().get("slots", [])]:
-            if entry and not entry.get("exit"):
-                self.seen.add(entry["pid"])
+        with contextlib.suppress(OSError):
+            (self.run / "stopping").touch()  # nobody starts a successor any more
         for process in self.started:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
-        for pid in self.seen:
-            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                if os.readlink(f"/proc/{pid}/cwd") == str(self.run.resolve()):
+            process.wait(DEADLINE)
+            if process.stderr is not None:
+                process.stderr.close()
+        deadline = time.monotonic() + DEADLINE
+        while left := self.everybody():
+            assert time.monotonic() < deadline, f"can't be ended: {left}"
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+
+    def _assert_running(self) -> None:
+        assert self.succeeding or self.guardian.poll() is None, self.guardian.communicate()
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
@@ -168,7 +245,7 @@ class Side:
         return self._socket
 
     def _connect(self) -> socket.socket | None:
-        assert self.guardian.poll() is None, self.guardian.communicate()
+        self._assert_running()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             sock.connect(str(self.run / "relay.sock"))

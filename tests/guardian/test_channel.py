@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 
@@ -76,3 +77,20 @@ def test_a_packet_above_the_limit_is_cut(pair: tuple[Channel, socket.socket]) ->
     assert channel.receive() == b"x" * MAX_PACKET
     other.send(b"next")
     assert channel.receive() == b"next"
+
+
+def test_what_waits_is_sent_by_the_channel_of_another_program(pair: tuple[Channel, socket.socket]) -> None:
+    channel, other = pair
+    sent = 0
+    while not channel.blocked:
+        channel.send({"number": sent})
+        sent += 1
+    waiting = channel.waiting()
+    assert [json.loads(packet) for packet in waiting] == [{"number": sent - 1}]
+    again = Channel(socket.socket(fileno=os.dup(channel.fileno())), waiting)
+    assert again.blocked
+    for number in range(sent):
+        assert json.loads(other.recv(1000)) == {"number": number}
+        again.flush()
+    assert not again.blocked
+    again.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fustor.guardian import children
@@ -62,3 +64,17 @@ print(os.waitstatus_to_exitcode(os.waitpid(adopted, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-I", "-c", script, str(ROOT)], capture_output=True, check=True, timeout=60)
     assert done.stdout == b"7\n", done.stderr
+
+
+def test_all_with_a_token_are_ended_wherever_they_are() -> None:
+    with ExitStack() as stack:
+        # A beginning of it is another token, and none at all is nobody's: the second would be this whole machine.
+        tokens = ("kill0me", "kill0me2", "kill0me", None)
+        pids = [stack.enter_context(cat({"FUSTOR_TOKEN": token} if token else {})) for token in tokens]
+        assert children.end_all_of("kill0me") == 2
+        for pid in (pids[0], pids[2]):
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            assert ended is not None
+            assert ended.si_status == signal.SIGKILL
+        assert children.end_all_of("kill0me") == 0
+        assert [os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) for pid in (pids[1], pids[3])] == [None, None]

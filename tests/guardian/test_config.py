@@ -24,6 +24,8 @@ def test_defaults() -> None:
     assert (config.restart_delay, config.restart_delay_max, config.young) == (0.2, 5.0, 5.0)
     assert config.log_bytes == 8 << 20
     assert config.slots == 1024
+    assert config.by_survivors
+    assert (config.rejoin_timeout, config.adopt_timeout) == (10.0, 5.0)
 
 
 def test_everything_given() -> None:
@@ -32,6 +34,7 @@ def test_everything_given() -> None:
     assert config.env == {b"A": "ä".encode()}
     assert config.beat_timeout == 0
     assert config.slots == 1
+    assert not Config(GOOD | {"successor": "supervisor"}).by_survivors
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,10 @@ def test_everything_given() -> None:
         ({"listen": {"http": ["", 80]}}, "listen.http"),
         ({"listen": {"http": ["höst", 80]}}, "listen.http"),
         ({"beat_timeout": -1}, "beat_timeout"),
+        ({"successor": "nobody"}, "successor"),
+        ({"successor": None}, "successor"),
+        ({"rejoin_timeout": -1}, "rejoin_timeout"),
+        ({"adopt_timeout": "5"}, "adopt_timeout"),
         ({"beat_timeout": True}, "beat_timeout"),
         ({"grace": float("nan")}, "grace"),
         ({"grace": float("inf")}, "grace"),

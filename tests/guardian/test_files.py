@@ -67,10 +67,28 @@ def test_a_failed_write_keeps_the_old_content(run: Path) -> None:
 
 
 def test_sweep_removes_our_files_and_sockets_only(run: Path) -> None:
-    for name in (files.PID, files.TABLE, files.TABLE + ".tmp", files.LOCK, "guardian.json"):
+    for name in (
+        files.PID,
+        files.TABLE,
+        files.TABLE + ".tmp",
+        files.LOCK,
+        "guardian.json",
+        files.STOPPING,
+        files.SUCCESSOR_LOCK,
+    ):
         (run / name).touch()
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind("lifeline")
     files.sweep()
     assert sorted(os.listdir(run)) == ["guardian.json", files.LOCK]
     files.sweep()
+
+
+def test_a_stop_is_said_and_unsaid(run: Path) -> None:
+    assert not files.is_stopping()
+    files.say_stopping()
+    files.say_stopping()
+    assert files.is_stopping()
+    files.unsay_stopping()
+    files.unsay_stopping()
+    assert not files.is_stopping()

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from fustor.guardian.errors import StartError
-from fustor.guardian.listeners import listen
+from fustor.guardian.listeners import is_at, listen, restore
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::", "localhost"])
@@ -53,3 +53,19 @@ def test_an_address_that_is_not_ours(host: str) -> None:
     with pytest.raises(StartError, match=r"listen\.http: ") as caught:
         listen("http", host, 0)
     assert caught.value.code == 2
+
+
+def test_where_a_socket_listens() -> None:
+    with listen("http", "127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
+        assert is_at(sock, "127.0.0.1", port)
+        assert is_at(sock, "127.0.0.1", 0)
+        assert not is_at(sock, "127.0.0.1", port % 65535 + 1)
+        assert not is_at(sock, "127.0.0.2", port)
+        assert not is_at(sock, "::1", port)
+        assert not is_at(sock, "no.such.host.invalid", port)
+        with restore(os.dup(sock.fileno())) as again:
+            assert is_at(again, "localhost", port)
+            assert not os.get_blocking(again.fileno())
+    with socket.socket() as deaf:
+        assert not is_at(deaf, "0.0.0.0", 0)

@@ -77,3 +77,13 @@ def test_a_log_that_grows_while_its_child_lives_is_emptied(tmp_path: Path) -> No
     os.write(fd, b"next")
     os.close(fd)
     assert (tmp_path / "x.log").read_bytes() == b"next"
+
+
+def test_the_log_of_a_process_that_another_guardian_started_is_bounded_too(tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_bytes(b"a" * 2000)
+    logs = Logs(str(tmp_path), 1000)
+    logs.bound(0.0)
+    assert os.stat(tmp_path / "x.log").st_size == 2000
+    logs.follow("x")
+    logs.bound(100.0)
+    assert os.stat(tmp_path / "x.log").st_size == 0

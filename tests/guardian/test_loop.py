@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -228,7 +229,8 @@ print(json.dumps({
     assert told["cwd"] == str(side.run)
     assert told["session"]
     assert told["parent"] == side.guardian.pid
-    assert told["data"] == [1 << 28, 1 << 28]
+    # The hard limit stays: a successor started by a payload has to get its own back.
+    assert told["data"] == [1 << 28, resource.getrlimit(resource.RLIMIT_DATA)[1]]
     assert told["oom"] == "500"
     # Python itself ignores SIGPIPE (13) and SIGXFSZ (25) and catches SIGINT; nothing is blocked.
     assert int(told["signals"]["SigIgn"], 16) == 1 << 12 | 1 << 24
@@ -262,7 +264,6 @@ time.sleep(1000)
     log = side.log / "parent.log"
     side.until(lambda: log.exists() and "ready" in log.read_text(), "grandchildren")
     grandchildren = [int(pid) for pid in log.read_text().split()[:-1]]
-    side.seen.update(grandchildren)
     assert len(grandchildren) == 3
     assert all(side.is_alive(pid) for pid in grandchildren)
     side.ask("kill", name="parent", signal=9)
@@ -316,7 +317,6 @@ def test_the_stop_ends_a_frozen_control_actor_and_orphans(side: Side) -> None:
     side.spawn("parent", sys.executable, "-I", "-c", code)
     assert side.event("parent")["code"] == 0
     orphan = int((side.log / "parent.log").read_text())
-    side.seen.add(orphan)
     # Without a token in its environment nobody can say whose it is.
     assert side.is_alive(orphan)
     control = side.control()
@@ -338,7 +338,7 @@ def test_nothing_is_spawned_while_stopping(side: Side) -> None:
 
 def test_other_signals_are_noted_and_ignored(side: Side) -> None:
     guardian = side.start()
-    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
         guardian.send_signal(number)
         side.logged(f"{number.name} ignored")
     assert side.ask("status")["counters"]["control_starts"] == 1

@@ -136,3 +136,17 @@ def test_the_stop_ends_whatever_happens() -> None:
         phases.append(stop.advance(stop.wake_at(), control=True, children=True))
     assert phases == ["terminating", "killing", "done"]
     assert stop.wake_at() == 115.0
+
+
+def test_it_goes_through_an_execve() -> None:
+    before, after = policy(), policy()
+    for number in range(3):
+        before.started(number)
+        before.exited(number + 0.5)
+    after.restore(before.as_json())
+    assert after.wake_at() == before.wake_at()
+    assert after.exited(3.0) == before.exited(3.0) > 0
+    for one in (before, after):
+        one.started(10.0)
+        one.beat(11.0)
+    assert after.as_json() == before.as_json()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +28,19 @@ def null() -> Iterator[int]:
     os.close(fd)
 
 
+def begin(program: Program, null: int) -> tuple[int, int, int]:
+    """As ``process.start``, with a lock of no meaning."""
+    lock = os.open("/", os.O_RDONLY)
+    try:
+        return process.start(program, null, lock)
+    finally:
+        os.close(lock)
+
+
 def run(program: Program, null: int) -> tuple[int, int]:
     """Pid, and the errno of exec."""
-    pid, reader = process.start(program, null)
+    pid, reader, release = begin(program, null)
+    process.release(release)
     assert select.select([reader], [], [], 30)[0]
     error = process.exec_error(reader)
     os.close(reader)
@@ -104,7 +116,8 @@ import os, select, sys
 from fustor.guardian import process
 from fustor.guardian.process import Program
 null = os.open(os.devnull, os.O_RDWR)
-pid, _ = process.start(Program([b"/bin/true"], {}, [], null), null)
+pid, _, release = process.start(Program([b"/bin/true"], {}, [], null), null, os.dup(null))
+process.release(release)
 fd = os.pidfd_open(pid)
 assert select.select([fd], [], [], 30)[0]
 assert process.next_exited() == pid
@@ -117,3 +130,65 @@ except ChildProcessError:
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout == "no child left\n"
+
+
+def test_a_program_waits_until_it_is_released(null: int, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    pid, reader, release = begin(Program([b"/bin/mkdir", os.fsencode(made)], {}, [], null), null)
+    assert process.exec_error(reader) is None
+    assert not made.exists()
+    process.release(release)
+    assert process.reap(pid).code == 0
+    assert made.exists()
+    os.close(reader)
+
+
+def test_a_program_whose_parent_dies_before_is_never_run(null: int, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    pid, reader, release = begin(Program([b"/bin/mkdir", os.fsencode(made)], {}, [], null), null)
+    os.close(release)  # as the death of this process would
+    assert process.reap(pid).code == 127
+    assert not made.exists()
+    os.close(reader)
+
+
+def test_one_that_was_killed_before_can_be_released(null: int) -> None:
+    pid, reader, release = begin(Program(SLEEP, {}, [], null), null)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    process.release(release)
+    assert process.reap(pid).signal == signal.SIGKILL
+    os.close(reader)
+
+
+def test_the_lock_is_not_kept_by_a_child_that_waits(null: int, tmp_path: Path) -> None:
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    pid, reader, release = process.start(Program([b"/bin/true"], {}, [], null), null, lock)
+    child = Path(f"/proc/{pid}/fd")
+    deadline = time.monotonic() + 30
+    while str(tmp_path / "lock") in {os.readlink(entry) for entry in child.iterdir()}:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.release(release)
+    process.reap(pid)
+    for fd in (reader, lock):
+        os.close(fd)
+
+
+def test_limits_of_a_payload_are_shed() -> None:
+    # In a process of its own: limits of this one must not change.
+    script = """
+import resource
+from fustor.guardian import process
+hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, hard))
+process.set_oom_score(b"500")
+assert process.oom_score() == 500
+process.shed_limits(501)
+assert resource.getrlimit(resource.RLIMIT_DATA) == (hard, hard)
+assert process.oom_score() == 501
+print("shed")
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "shed\n"

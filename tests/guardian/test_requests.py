@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fustor.guardian.errors import RefusedError
-from fustor.guardian.requests import Spawn, name, parse, signal_number
+from fustor.guardian.requests import Join, Spawn, name, parse, signal_number
 
 GOOD: dict[str, Any] = {"name": "view.main", "argv": ["/bin/true", "ä"], "token": "0aF"}
 
@@ -80,3 +80,32 @@ def test_packets_that_are_no_object(packet: bytes) -> None:
 
 def test_an_object() -> None:
     assert parse(b'{"op": "list"}') == {"op": "list"}
+
+
+JOIN: dict[str, Any] = {"join": "view.main", "pid": 5, "born": 7, "token": "0aF", "fds": ["http"]}
+
+
+def test_a_greeting() -> None:
+    join = Join(JOIN)
+    assert (join.name, join.pid, join.born, join.token, join.fds) == ("view.main", 5, 7, "0aF", ["http"])
+    assert Join(JOIN | {"join": "control", "fds": []}).name == "control"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"join": ""}, "name"),
+        ({"join": 1}, "name"),
+        ({"pid": 0}, "pid"),
+        ({"pid": True}, "pid"),
+        ({"born": -1}, "born"),
+        ({"born": "7"}, "born"),
+        ({"token": ""}, "token"),
+        ({"fds": [3]}, "fds"),
+        ({"op": "list"}, "op"),
+    ],
+)
+def test_a_greeting_that_is_refused_names_the_field(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        Join(JOIN | change)
+    assert caught.value.field == field

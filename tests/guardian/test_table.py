@@ -99,9 +99,59 @@ def test_a_late_remove_spares_the_successor() -> None:
 
 def test_as_json() -> None:
     slot = Slot("a", 100, "t", 5)
-    assert slot.as_json() == {"name": "a", "pid": 100, "token": "t", "born": 5, "exit": None}
+    told = {"name": "a", "pid": 100, "token": "t", "born": 5, "fds": [], "exit": None}
+    assert slot.as_json() == Slot.from_json(told).as_json() == told
     slot.exit = ENDED
-    assert slot.as_json()["exit"] == {"code": 0, "signal": 9, "maxrss": 1 << 20, "cpu": 0.25}
+    told["exit"] = {"code": 0, "signal": 9, "maxrss": 1 << 20, "cpu": 0.25, "known": True}
+    assert slot.as_json() == Slot.from_json(told).as_json() == told
+    unknown = Slot("b", 1, "t", 2, ("http",))
+    unknown.exit = Exit(0, 0, 0, 0.0, known=False)
+    again = Slot.from_json(unknown.as_json())
+    assert (again.fds, again.exit is not None and again.exit.known) == (("http",), False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": 1},
+        {"token": None},
+        {"token": ""},
+        {"pid": "1"},
+        {"pid": True},
+        {"born": -1},
+        {"fds": None},
+        {"fds": [1]},
+        {"exit": 1},
+        {"exit": {"code": 0, "signal": 0, "maxrss": 0}},
+        {"exit": {"code": None, "signal": 0, "maxrss": 0, "cpu": 0}},
+    ],
+)
+def test_what_is_no_slot(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="= "):
+        Slot.from_json(Slot("a", 100, "t", 5).as_json() | change)
+    with pytest.raises(ValueError, match="where an object is accepted"):
+        Slot.from_json([])
+
+
+def test_what_could_not_be_executed_was_never_there() -> None:
+    table = Table(10)
+    slot = Slot("a", 100, "t", 5)
+    table.add(slot)
+    assert table.of(100) is slot
+    assert table.of(101) is None
+    table.remove(slot)
+    assert table.of(100) is None
+    assert table.slots() == table.alive() == []
+
+
+def test_one_that_has_ended_already_can_be_entered() -> None:
+    table = Table(10)
+    slot = Slot("a", 100, "t", 5)
+    slot.exit = ENDED
+    table.add(slot)
+    assert table.slots() == [slot]
+    assert table.alive() == []
+    table.check_free("a")
 
 
 def test_an_abandoned_process_leaves_its_name_and_is_still_known() -> None:

@@ -63,7 +63,7 @@ run_actor("test", build)
 
 
 class Side:
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], **changes: object) -> None:
         self.folder = folder
         (folder / "run").mkdir(mode=0o700)
         (folder / "control.py").write_text(CONTROL)
@@ -74,6 +74,10 @@ class Side:
             "log": str(folder / "log"),
             "control": [sys.executable, "-P", str(folder / "control.py")],
             "env": {"FUSTOR_CONFIG": str(folder / "config.json"), "PAYLOAD": str(folder / "payload.py")},
+            # However slow the machine is, nobody is given up.
+            "rejoin_timeout": 1000,
+            "adopt_timeout": 1000,
+            **changes,
         }
         (folder / "guardian.json").write_text(json.dumps(guardian))
         self.process = subprocess.Popen([sys.executable, "-I", "-S", str(MAIN), str(folder / "guardian.json")])
@@ -82,15 +86,54 @@ class Side:
         path = self.folder / "log" / f"{name}.log"
         return path.read_text() if path.exists() else ""
 
+    def logged(self, name: str, text: str, times: int) -> None:
+        """Wait until the log of ``name`` contains ``text`` so often."""
+        until(lambda: self.log(name).count(text) >= times, f"{times} × {text!r} in {name}.log")
+
     def table(self) -> dict[str, Any]:
         path = self.folder / "run" / "table.json"
         content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return content
 
+    def pids(self) -> tuple[int, int]:
+        """Of the control actor and of the payload that run."""
+
+        def found() -> tuple[int, int] | None:
+            table = self.table()
+            running = [slot["pid"] for slot in table.get("slots", []) if slot["exit"] is None]
+            return (table["control"]["pid"], running[0]) if running and table["control"] else None
+
+        pids: tuple[int, int] = until(found, "both to run")
+        return pids
+
+    def guardian(self) -> int:
+        """Pid of the guardian that runs; 0: none."""
+        try:
+            pid = int((self.folder / "run" / "guardian.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return pid if alive(pid) else 0
+
+    def kill_guardian(self) -> None:
+        os.kill(until(self.guardian, "a guardian"), signal.SIGKILL)
+
     def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(60)
+        """Stop all, whoever is the guardian by now."""
+        run = self.folder / "run"
+        (run / "stopping").touch()
+        while pid := self.guardian():
+            os.kill(pid, signal.SIGTERM)
+            until(lambda: not alive(pid), "the end of the guardian")
+        until(lambda: not any(cwd(entry) == str(run) for entry in os.listdir("/proc")), "the end of all")
+        self.process.wait(60)
+
+
+def cwd(process: str) -> str:
+    """Working directory of a process; empty when it has none."""
+    try:
+        return os.readlink(f"/proc/{process}/cwd") if process.isdigit() else ""
+    except OSError:
+        return ""
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -130,13 +173,50 @@ def test_sigterm_stops_the_payloads_then_says_farewell(side: Side) -> None:
     assert 0 < log.index("stopping") < log.index("was=draining is=stopped") < log.index("farewell")
 
 
-def test_a_guardian_that_is_gone_takes_everybody_with_it(side: Side) -> None:
+def test_a_killed_guardian_is_succeeded_and_nothing_else_changes(side: Side) -> None:
     until(lambda: "was=configuring is=running" in side.log(), "the payload")
-    table = side.table()
-    pids = [table["control"]["pid"], table["slots"][0]["pid"]]
-    os.kill(side.process.pid, signal.SIGKILL)
-    side.process.wait(60)
+    pids = side.pids()
+    for generation in range(1, 4):
+        side.kill_guardian()
+        side.logged("guardian", "joined name=control", generation)
+        side.logged("guardian", "joined name=a.0", generation)
+        assert side.pids() == pids
+    # What it supervises goes on: a payload that dies is started again, by the successor.
+    os.kill(pids[1], signal.SIGKILL)
+    until(lambda: side.log().count("was=configuring is=running") == 2, "the payload once more")
+    assert side.pids()[0] == pids[0]
+    assert side.log("guardian").count("control actor started") == 1
+
+
+def test_payloads_that_die_with_the_guardian_are_started_again(side: Side) -> None:
+    """No news of that exit comes: the table of the successor tells."""
+    until(lambda: "was=configuring is=running" in side.log(), "the payload")
+    control, payload = side.pids()
+    os.kill(payload, signal.SIGSTOP)
+    side.kill_guardian()
+    os.kill(payload, signal.SIGKILL)
+    until(lambda: side.log().count("was=configuring is=running") == 2, "the payload once more")
+    assert side.pids()[0] == control
+
+
+def test_without_a_successor_all_end(tmp_path: Path) -> None:
+    side = Side(tmp_path, {}, successor="supervisor", rejoin_timeout=0.1)
+    until(lambda: "was=configuring is=running" in side.log(), "the payload")
+    pids = side.pids()
+    side.kill_guardian()
     until(lambda: not any(map(alive, pids)), "the end of both")
+    side.kill()
+
+
+def test_a_spawn_that_a_guardian_does_not_survive_is_done_once(side: Side) -> None:
+    """The guardian is killed right after it was asked: whatever it had done, there is one payload in the end."""
+    until(lambda: "was=configuring is=running" in side.log(), "the payload")
+    for again in range(2, 4):
+        os.kill(side.pids()[1], signal.SIGKILL)
+        side.kill_guardian()
+        side.logged("control", "was=configuring is=running", again)
+    found = [entry for entry in os.listdir("/proc") if entry.isdigit() and cwd(entry) == str(side.folder / "run")]
+    assert len(found) == 3
 
 
 def test_a_bad_configuration_is_said_and_tried_again(tmp_path: Path) -> None:

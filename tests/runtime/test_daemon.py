@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fustor.guardian.predecessor import boot_id
+from fustor.guardian.process import born
+from fustor.guardian.table import Slot
 from fustor.runtime import daemon
 from fustor.runtime.config import ConfigFaults
 from protocols.errors import ConfigError, MachineError
@@ -107,3 +111,19 @@ def test_every_fault_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert daemon.faults_of(one) == [str(one)]
     daemon.report("fustor-x", daemon.faults_of(ConfigFaults((one, two))))
     assert capsys.readouterr().err == "fustor-x: a = 1: 2 is accepted\nfustor-x: f.toml: b = 3: 4 is accepted\n"
+
+
+def test_what_processes_of_a_killed_guardian_use_is_kept(tmp_path: Path) -> None:
+    def record(pid: int, start: int) -> None:
+        slot = Slot("a", pid, "t", start).as_json()
+        table: dict[str, object] = {"boot": boot_id(), "control": None, "slots": [slot], "listen": {}, "oom_score": 0}
+        (tmp_path / daemon.TABLE).write_text(json.dumps(table))
+
+    (tmp_path / "lifeline").touch()
+    record(os.getpid(), born(os.getpid()))
+    os.close(daemon.clear_run(str(tmp_path)))
+    assert (tmp_path / "lifeline").exists()
+    assert (tmp_path / daemon.TABLE).exists()
+    record(os.getpid(), born(os.getpid()) - 1)  # another process, of the same number
+    os.close(daemon.clear_run(str(tmp_path)))
+    assert os.listdir(tmp_path) == [daemon.LOCK]

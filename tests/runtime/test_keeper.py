@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from fustor.runtime.keeper import Exit, Keeper, KeeperGone, SpawnError, open_keeper
+from fustor.runtime.keeper import Entry, Exit, Keeper, KeeperGone, SpawnError, open_keeper
 from protocols.errors import MachineError, RequestError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,3 +248,120 @@ async def test_the_channel_of_the_environment_is_not_inherited_further() -> None
     async with open_keeper(keeper):
         pass
     theirs.close()
+
+
+class Successors:
+    """Guardians one after the other, played by the test; the first is there."""
+
+    def __init__(self) -> None:
+        self._next: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        self.ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.keeper = Keeper(self.ours, next_socket=self._next.get)
+
+    async def hear(self) -> dict[str, Any]:
+        """The next request."""
+        found: dict[str, Any] = json.loads(await trio.to_thread.run_sync(self._theirs.recv, 100_000))
+        return found
+
+    def say(self, **message: object) -> None:
+        self._theirs.send(json.dumps(message).encode())
+
+    def die(self) -> None:
+        self._theirs.close()
+
+    def follow(self) -> None:
+        """The next guardian takes over."""
+        theirs, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._next.put(theirs)
+
+    def close(self) -> None:
+        """Close what nobody has taken."""
+        self._theirs.close()
+        while not self._next.empty():
+            self._next.get().close()
+
+
+@pytest.fixture
+def play() -> Iterator[Successors]:
+    one = Successors()
+    yield one
+    one.close()
+
+
+async def test_what_was_not_answered_is_asked_again_of_the_successor(play: Successors) -> None:
+    found: list[list[Entry]] = []
+    slot = {"name": "a", "pid": 5, "token": "t", "born": 1, "exit": None}
+
+    async def ask() -> None:
+        found.append(await play.keeper.table())
+
+    with trio.fail_after(30):
+        async with open_keeper(play.keeper), trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            first = await play.hear()
+            # The first part of an answer, of which the second never comes.
+            play.say(re=first["id"], slots=[slot], more=True)
+            play.die()
+            play.follow()
+            again = await play.hear()
+            assert again == first
+            play.say(re=again["id"], slots=[slot | {"pid": 6}])
+    assert [entry.pid for entry in found[0]] == [6]
+
+
+async def test_what_is_asked_while_there_is_no_guardian_waits_for_the_next(play: Successors) -> None:
+    beaten: list[int] = []
+
+    async def beat() -> None:
+        await play.keeper.beat()
+        beaten.append(1)
+
+    with trio.fail_after(30):
+        async with open_keeper(play.keeper), trio.open_nursery() as nursery:
+            play.die()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(beat)
+            await trio.testing.wait_all_tasks_blocked()
+            assert beaten == []
+            succession = trio.Event()
+
+            async def wait() -> None:
+                await play.keeper.wait_succession()
+                succession.set()
+
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            play.follow()
+            request = await play.hear()
+            assert request["op"] == "beat"
+            play.say(re=request["id"])
+            await succession.wait()
+    assert beaten == [1]
+
+
+async def test_a_cancelled_request_is_not_asked_again(play: Successors) -> None:
+    with trio.fail_after(30):
+        async with open_keeper(play.keeper):
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(play.keeper.status)
+                    assert (await play.hear())["op"] == "status"
+                    scope.cancel()
+            play.die()
+            play.follow()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(play.keeper.beat)
+                request = await play.hear()
+                assert request["op"] == "beat"
+                play.say(re=request["id"])
+
+
+async def test_exits_go_on_with_the_successor(play: Successors) -> None:
+    ended = {"event": "exit", "name": "a", "pid": 5, "token": "t", "code": 0, "signal": 9, "maxrss": 0, "cpu": 0.0}
+    with trio.fail_after(30):
+        async with open_keeper(play.keeper):
+            for number in range(3):
+                play.say(**ended | {"pid": number, "known": False})
+                assert (await play.keeper.exits.receive()) == Exit("a", number, "t", 0, 9, 0, 0.0, known=False)
+                play.die()
+                play.follow()

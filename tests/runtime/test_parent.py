@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -108,3 +111,55 @@ def test_a_living_guardian_is_waited_for() -> None:
         child.stdin.close()
         assert child.wait(30) == 0
     assert child.returncode != -signal.SIGKILL
+
+
+#: Stands for a guardian that outlives its parent: lets one in, says so, and ends when told to.
+SUCCESSOR = """
+import select, sys
+sys.path.insert(0, {root!r})
+from fustor.guardian.gate import Gate
+gate = Gate()
+print("open", flush=True)
+select.select([gate.fileno()], [], [])
+visitor = gate.accept()
+select.select([visitor.fileno()], [], [])
+join, _ = visitor.receive()
+visitor.welcome()
+print(join.name, join.pid, flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_successor_after_successor_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is another process, killed or ended; the last has none."""
+    monkeypatch.chdir(tmp_path)
+    gone = threading.Event()
+    connections: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+    with subprocess.Popen(["/bin/true"]) as dead:
+        pass
+    plan = {"seconds": 60, "argv": [], "log": os.devnull}
+    environment = {
+        "FUSTOR_GUARDIAN_PID": str(dead.pid),
+        "FUSTOR_REJOIN": json.dumps(plan),
+        "FUSTOR_NAME": "control",
+        "FUSTOR_TOKEN": "t",
+        "FUSTOR_FDS": '{"keeper": 3}',
+    }
+    assert watch_guardian(gone.set, environment, connections.put)
+    for _ in range(3):
+        code = SUCCESSOR.format(root=str(ROOT))
+        with subprocess.Popen([sys.executable, "-I", "-c", code], stdin=-1, stdout=-1) as successor:
+            assert successor.stdout is not None
+            assert successor.stdout.readline() == b"open\n"
+            assert successor.stdout.readline() == b"control %d\n" % os.getpid()
+            with connections.get(timeout=30) as connection:
+                assert not gone.is_set()
+                successor.kill()
+                assert connection.recv(1) == b""
+    (tmp_path / "stopping").touch()
+    assert gone.wait(30)
+
+
+def test_what_is_no_plan_is_refused() -> None:
+    with pytest.raises(ConfigError, match="FUSTOR_REJOIN"):
+        watch_guardian(environment={"FUSTOR_GUARDIAN_PID": str(os.getpid()), "FUSTOR_REJOIN": "{"})
