@@ -213,8 +213,8 @@ MEASURE = Measure(
     "until it runs again (each of the seven once); stopped with SIGSTOP: until the hang is seen with its evidence, and "
     "until it runs again. A control actor killed or stopped: until the next one has adopted every payload, with the "
     "same pids, and has heard from each (of an agent: and this is known at Fusion); Fusion's: until the agent is in "
-    "session again, which comes back at a random moment of its heartbeat interval. An agent that is told to stop: until its goodbye (it stops its "
-    "payloads first). Guardian and control actor of an agent killed: until it is lost.",
+    "session again, too, which comes back at a random moment of its heartbeat interval. An agent that is told to stop: "
+    "until its goodbye (it stops its payloads first). Guardian and control actor of an agent killed: until it is lost.",
     run,
     lambda subject: isinstance(subject, Fustor),
     "own",
