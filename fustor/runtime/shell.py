@@ -421,7 +421,10 @@ class Shell:
         bad = supervisor.state in (State.BACKING_OFF, State.KILLING, State.REFUSED)
         self._log.log(logging.WARNING if bad else logging.INFO, "payload", extra=extra)
         if isinstance(event, Exited | SpawnFailed):
-            self.tell(supervisor.name, "exit", f"{supervisor.last_exit}, cause {supervisor.cause}")
+            # What it wrote last says why, where nobody here meant it: a traceback, the stacks of a crash.
+            meant = supervisor.cause == "operator" or before is State.DRAINING
+            found = "" if meant else last_lines(self.log_of(supervisor.name), EVIDENCE_LINES, 16 << 10)
+            self.tell(supervisor.name, "exit", f"{supervisor.last_exit}, cause {supervisor.cause}", found)
         elif supervisor.cause == "abandoned" and before is State.KILLING:
             self.tell(supervisor.name, "abandoned", supervisor.last_exit)
         if supervisor.state in _TOLD and (before in ALIVE or supervisor.state is not State.BACKING_OFF):
