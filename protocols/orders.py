@@ -344,7 +344,7 @@ class Deliver:
 
 @attrs.frozen
 class Decided:
-    """Write down what became of a ticket (also: that it was given)."""
+    """Write down that a ticket was given, or what became of it."""
 
     id: str
 
@@ -470,7 +470,7 @@ class Issuer:
         if not ticket.step(state, result.text):
             return []
         ticket.data = result.data
-        return [Decided(result.id)]
+        return [Decided(result.id)] if state in FINAL else []
 
     def tick(self, online: Mapping[str, tuple[int, int]], now: float) -> list[IssuerEffect]:
         """

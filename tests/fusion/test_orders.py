@@ -25,7 +25,7 @@ BOTH = [("local", "scanner.data.0"), ("fusion", "query.1")]
 
 @pytest.fixture
 def sides(tmp_path: Path) -> Iterator[Sides]:
-    both = Sides(tmp_path, agent='[deny]\norders = ["drain"]\n[limits.shell]\nstop_seconds = 1.0\n' + AWAIT)
+    both = Sides(tmp_path, agent='[deny]\norders = ["drain"]\n[limits.shell]\nstop_seconds = 5.0\n' + AWAIT)
     try:
         both.fusion.start()
         both.agent.start()
@@ -188,7 +188,7 @@ def test_a_control_actor_that_dies_in_the_middle_finishes_it_in_its_next_life(si
 def test_both_sides_write_down_who_ordered_what_and_the_chain_holds(sides: Sides) -> None:
     sides.order("restart", "local", "syncer.data")
     for side, entry, states in (
-        ("fusion", "order", ["waiting", "performing", "done"]),
+        ("fusion", "order", ["waiting", "done"]),
         ("agent", "performed", ["begun", "done"]),
     ):
         found = [e for e in audit_of(sides, side) if e["entry"] == entry]
@@ -198,7 +198,7 @@ def test_both_sides_write_down_who_ordered_what_and_the_chain_holds(sides: Sides
         }
         assert verify(str(sides.folder / side / "audit" / "audit.jsonl"))[1] == ""
     kept = sides.ask("audit", "observer").data["entries"]
-    assert [e["state"] for e in kept] == ["waiting", "performing", "done"]
+    assert [e["state"] for e in kept] == ["waiting", "done"]
 
 
 @pytest.mark.parametrize("side", ["local", "fusion"])

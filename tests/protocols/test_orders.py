@@ -162,6 +162,9 @@ def test_delivered_again_until_its_outcome_is_known() -> None:
     (again,) = issuer.tick({"local": (8, 1)}, 9.0)
     assert isinstance(again, Deliver)
     assert (again.order.ttl_ms, again.order.epoch) == (0, 8)  # now it only asks
+    begun = OrderResult(agent="local", epoch=8, id="order-0001", state="performing")
+    assert issuer.heard("local", begun, 9.0) == []  # the performer's own log has that
+    assert issuer.tickets["order-0001"].state is State.PERFORMING
     done = OrderResult(agent="local", epoch=8, id="order-0001", state="done", text="fine")
     assert issuer.heard("other", done, 9.0) == []
     assert issuer.heard("local", done, 9.0) == [Decided("order-0001")]
