@@ -52,6 +52,11 @@ SIGNALS = tuple(signal.Signals(number) for number in (2, 3, 6, 9, 15))
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
+def is_id(text: str) -> bool:
+    """Whether ``text`` can be the id of an order. It becomes part of a file name: no slash, no dot."""
+    return _ID.fullmatch(text) is not None
+
+
 def _signal(value: str) -> bool:
     return value.isascii() and value.isdigit() and int(value) in SIGNALS
 
@@ -246,7 +251,7 @@ class Performer:
         left = order.ttl_ms / 1000 - age
         state, text = State.QUEUED, ""
         try:
-            if _ID.fullmatch(order.id) is None:
+            if not is_id(order.id):
                 raise RequestError("id", order.id[:64], "8 to 64 letters, digits, '-' and '_' are accepted")
             check_order(order.what, order.payload, order.args, order.role)
             if order.what in self.denied:
@@ -428,7 +433,7 @@ class Issuer:
                 raise RequestError("id", order_id, "another order has this id: a new one is accepted")
             return []
         self._spend(by, now)
-        if _ID.fullmatch(order_id) is None:
+        if not is_id(order_id):
             raise RequestError("id", order_id[:64], "8 to 64 letters, digits, '-' and '_' are accepted")
         try:
             check_order(kind, payload, args, role)
