@@ -52,6 +52,11 @@ SIGNALS = tuple(signal.Signals(number) for number in (2, 3, 6, 9, 15))
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
+def is_id(text: str) -> bool:
+    """Whether ``text`` can be the id of an order. It becomes part of a file name: no slash, no dot."""
+    return _ID.fullmatch(text) is not None
+
+
 def _signal(value: str) -> bool:
     return value.isascii() and value.isdigit() and int(value) in SIGNALS
 
@@ -223,13 +228,15 @@ class Performer:
         denied: kinds that nobody may order here.
         policy: bounds.
         entries: by id, oldest first.
-        counters: ``performed``, ``repeated``, ``refused``, ``expired``.
+        counters: ``performed``, ``repeated``, ``refused``, ``expired``; ``dropped`` before they came here.
     """
 
     denied: frozenset[str]
     policy: OrderPolicy
     entries: dict[str, Entry] = attrs.Factory(dict)
-    counters: dict[str, int] = attrs.Factory(lambda: dict.fromkeys(("performed", "repeated", "refused", "expired"), 0))
+    counters: dict[str, int] = attrs.Factory(
+        lambda: dict.fromkeys(("performed", "repeated", "refused", "expired", "dropped"), 0)
+    )
 
     def take(self, order: Order, age: float, now: float) -> list[PerformerEffect]:
         """
@@ -244,7 +251,7 @@ class Performer:
         left = order.ttl_ms / 1000 - age
         state, text = State.QUEUED, ""
         try:
-            if _ID.fullmatch(order.id) is None:
+            if not is_id(order.id):
                 raise RequestError("id", order.id[:64], "8 to 64 letters, digits, '-' and '_' are accepted")
             check_order(order.what, order.payload, order.args, order.role)
             if order.what in self.denied:
@@ -342,7 +349,7 @@ class Deliver:
 
 @attrs.frozen
 class Decided:
-    """Write down what became of a ticket (also: that it was given)."""
+    """Write down that a ticket was given, or what became of it."""
 
     id: str
 
@@ -426,7 +433,7 @@ class Issuer:
                 raise RequestError("id", order_id, "another order has this id: a new one is accepted")
             return []
         self._spend(by, now)
-        if _ID.fullmatch(order_id) is None:
+        if not is_id(order_id):
             raise RequestError("id", order_id[:64], "8 to 64 letters, digits, '-' and '_' are accepted")
         try:
             check_order(kind, payload, args, role)
@@ -468,7 +475,7 @@ class Issuer:
         if not ticket.step(state, result.text):
             return []
         ticket.data = result.data
-        return [Decided(result.id)]
+        return [Decided(result.id)] if state in FINAL else []
 
     def tick(self, online: Mapping[str, tuple[int, int]], now: float) -> list[IssuerEffect]:
         """

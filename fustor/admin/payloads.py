@@ -13,6 +13,28 @@ from fustor.admin.console import print_json, stdout
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.text import printable, size
 
+_HEADINGS = (
+    "payload",
+    "state",
+    "pid",
+    "version",
+    "revision",
+    "restarts",
+    "cause",
+    "memory",
+    "cpu",
+    "fds",
+    "lag",
+    "progress",
+    "complaint",
+)
+_RIGHT = frozenset({"pid", "restarts", "memory", "cpu", "fds", "lag"})
+#: Columns that may take several lines, and those that a narrow window does without.
+_LONG = frozenset({"progress", "complaint"})
+_EXTRA = frozenset({"version", "revision", "lag", "progress"})
+#: Columns of characters: below the first a window is narrow; the second is for what no window shows.
+NARROW, WIDE = 130, 240
+
 
 def command(
     agent: Annotated[str, typer.Argument(metavar="[AGENT]", help="One side (fusion for Fusion's own).")] = "",
@@ -25,19 +47,24 @@ def command(
     if as_json:
         print_json(sides)
         return
-    stdout().print(listing(sides))
+    console = stdout()
+    if not console.is_terminal:
+        console.width = WIDE  # nobody's window: all columns
+    console.print(listing(sides, console.width))
 
 
-def listing(sides: list[dict[str, Any]]) -> Table:
-    """One row per payload of the answer to ``payloads``."""
+def listing(sides: list[dict[str, Any]], width: int = WIDE) -> Table:
+    """One row per payload of the answer to ``payloads``; what is in :data:`_EXTRA` only where there is room."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    right = ("pid", "restarts", "memory", "cpu", "fds", "lag")
-    headings = ("payload", "state", "pid", "version", "revision", "restarts", "cause", "memory", "cpu", "fds", "lag")
-    for heading in (*headings, "progress", "complaint"):
-        table.add_column(heading, justify="right" if heading in right else "left")
+    shown = [place for place, heading in enumerate(_HEADINGS) if width >= NARROW or heading not in _EXTRA]
+    for place in shown:
+        heading = _HEADINGS[place]
+        table.add_column(heading, justify="right" if heading in _RIGHT else "left", no_wrap=heading not in _LONG)
     for side in sides:
         for one in side["payloads"]:
-            table.add_row(*map(Text, _cells(side["agent"], one)), style="" if one["state"] == "running" else "yellow")
+            cells = _cells(side["agent"], one)
+            style = "" if one["state"] == "running" else "yellow"
+            table.add_row(*[Text(cells[place]) for place in shown], style=style)
     return table
 
 

@@ -138,6 +138,7 @@ class Administration:
                 "refused": self.session.refused,
                 "zap_refused": self.zap.refused,
                 "fenced": self.zap.fenced,
+                "audit_failures": self.orders.audit.failures,
                 **{f"orders_{name}": count for name, count in self.orders.issuer.counters.items()},
             },
             "failures": dict(self.shell.failures),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from typing import Any
 
 import attrs
@@ -26,6 +27,7 @@ from fustor.runtime.control import serve
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_secret
 from fustor.runtime.mesh import MeshSocket, PeerGone
+from fustor.runtime.pace import next_multiple
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
@@ -50,7 +52,7 @@ from protocols.session import FusionSession
 
 _AGENTS = frozenset({"agent"})
 #: How often it is looked whether a key was withdrawn that is not heard of meanwhile.
-KEYS_SECONDS = 0.25
+KEYS_SECONDS = 0.5
 #: Answers that need the disk, at a time.
 SLOW_ANSWERS = 4
 
@@ -88,7 +90,8 @@ class FusionControl:
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),
         )
-        self.events = Events()
+        # Whoever follows goes on across our lives, so their numbers grow across them.
+        self.events = Events(last=time.time_ns() // 1_000_000)
         self._told = 0
         self.shell.on_news = self._hear_ourselves
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
@@ -166,10 +169,10 @@ class FusionControl:
                 before = now
                 for agent, (key, _) in list(self._keys.items()):
                     if not self._fence.holds("agent", agent, key):
-                        await self._revoked(agent)
-            await trio.sleep(KEYS_SECONDS)
+                        self._revoked(agent)
+            await next_multiple(KEYS_SECONDS)
 
-    async def _revoked(self, agent: str) -> None:
+    def _revoked(self, agent: str) -> None:
         """The key of an agent in session was withdrawn."""
         _, connection = self._keys.pop(agent)
         connection.end()
@@ -177,7 +180,7 @@ class FusionControl:
             text = "its key was revoked: its session is over"
             self._log.warning("session ended", extra={"agent": agent, "reason": text})
             self.shell.tell("", "side", f"agent {agent}: {text}")
-            await self.audit.note({"entry": "revoked", "target": agent, "text": text}, self._log)
+            self.orders.note({"entry": "revoked", "target": agent, "text": text})
 
     # -- agents -----------------------------------------------------------------------------------------------------
 
@@ -188,7 +191,7 @@ class FusionControl:
                 due = self.session.wake_at
                 with trio.move_on_at(math.inf if due is None else due):
                     frames = await socket.receive_frames()
-                    await self._hear_agent(socket, frames)
+                    self._hear_agent(socket, frames)
                 for link in self.session.tick(trio.current_time()):
                     self._log.warning("agent lost", extra={"agent": link.agent, "epoch": link.epoch})
                     self.shell.tell("", "side", f"agent {link.agent} lost, epoch {link.epoch}")
@@ -203,14 +206,14 @@ class FusionControl:
             return False  # a withdrawn key is told nothing; whoever watches the keys ends its session
         return self._reply(self._agents_socket, self.session.links[agent].peer, encode(message))
 
-    async def _hear_agent(self, socket: MeshSocket, frames: list[zmq.Frame]) -> None:
+    def _hear_agent(self, socket: MeshSocket, frames: list[zmq.Frame]) -> None:
         try:
             user = self._fence.user_of(frames[-1])
             message: Any = decode(frames[-1].bytes, Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk)
         except KeyWithdrawn:
             _, agent, key = credentials_of(frames[-1])
             if agent in self._keys and self._keys[agent][0] == key:
-                await self._revoked(agent)
+                self._revoked(agent)
             return
         except ProtocolError as error:
             self.counters["bad_messages"] += 1

@@ -42,6 +42,8 @@ from protocols.orders import (
 )
 from protocols.session import FusionSession
 
+#: Entries that wait for the disk, at most.
+WAITING_NOTES = 4096
 #: Seconds until a piece is asked for again, and times without any answer after which it is given up.
 FETCH_SECONDS, FETCH_TRIES = 2.0, 15
 
@@ -88,7 +90,7 @@ class Orders:
         self._send = send
         self._log = log
         self._poke = trio.Event()
-        #: For the audit log; bounded by the budgets of whoever gives orders, and by the steps that one can take.
+        #: For the audit log, in turn.
         self._notes: deque[dict[str, Any]] = deque()
         self._bundles: dict[str, _Bundle] = {}
         self._diagnoses = Diagnoses(os.path.join(state, "diagnoses"), shell, audit, describe)
@@ -135,8 +137,7 @@ class Orders:
         except RequestError as error:
             refusal = {"id": who["order_id"][:64], "kind": kind[:64], "payload": payload[:100], "target": target}
             who_is = {"by": who["by"], "role": who["role"]}
-            self._notes.append({"entry": "denied", **refusal, **who_is, "text": str(error)[:500]})
-            self._poke.set()
+            self.note({"entry": "denied", **refusal, **who_is, "text": str(error)[:500]})
             self._log.warning("order denied", extra={**refusal, **who_is, "error": str(error)})
             raise
         self._carry_out(effects)
@@ -184,6 +185,15 @@ class Orders:
         if bundle is None:
             raise RequestError("id", order_id, "it is gone: give the order again")
         return {"total": None, "data": b"", "fetched": len(bundle.data)}
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Write an entry into the audit log, in turn; it counts as one that could not be written when too many wait."""
+        if len(self._notes) >= WAITING_NOTES:
+            self.audit.failures += 1
+            self._log.error("the audit log is too slow: an entry is lost", extra={"entry": entry["entry"]})
+            return
+        self._notes.append(entry)
+        self._poke.set()
 
     # -- agents -----------------------------------------------------------------------------------------------------
 
@@ -248,7 +258,7 @@ class Orders:
                 case Decided(order_id):
                     ticket = self.issuer.tickets[order_id]
                     entry = {"entry": "order", "state": ticket.state.value, "target": ticket.target}
-                    self._notes.append({**entry, **plain(ticket.order), "text": ticket.text[:2000]})
+                    self.note({**entry, **plain(ticket.order), "text": ticket.text[:2000]})
 
     async def _fetch(self, order_id: str, fetching: set[str]) -> None:
         bundle, path, tries = self._bundles[order_id], self._diagnoses.path(order_id), 0

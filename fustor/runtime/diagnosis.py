@@ -35,6 +35,7 @@ from fustor.runtime.performing import own_stacks
 from fustor.runtime.shell import Shell
 from protocols.errors import MachineError, RequestError
 from protocols.messages import CHUNK_BYTES
+from protocols.orders import is_id
 
 #: Seconds that all processes together get to write their stacks.
 STACK_SECONDS = 3.0
@@ -111,11 +112,13 @@ class Diagnoses:
         return await trio.to_thread.run_sync(self._write, name, parts, pids)
 
     def path(self, name: str) -> str:
-        """Where a diagnosis is, or would be. ``name`` is the id of an order: no slash, no dot."""
+        """Where a diagnosis is, or would be. ``name`` is the id of an order (:func:`protocols.orders.is_id`)."""
         return os.path.join(self.folder, f"{name}.zip")
 
     def piece(self, name: str, offset: int) -> tuple[int, bytes]:
-        """(total, bytes at ``offset``) of one; (-1, b"") when it is not there. Blocks for the disk."""
+        """(total, bytes at ``offset``) of one; (-1, b"") when it is not there, or is no id. Blocks for the disk."""
+        if not is_id(name):
+            return -1, b""
         return read_piece(self.path(name), offset)
 
     def _write(self, name: str, parts: dict[str, str], pids: dict[str, int]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from fustor.runtime.evidence import last_lines, proc_facts, size_of, stacks
 from fustor.runtime.guard import guarded
 from fustor.runtime.keeper import Entry, Exit, Keeper, KeeperGone
 from fustor.runtime.mesh import MeshSocket, PeerGone
+from fustor.runtime.pace import next_multiple
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.vitals import ProcessGone, Sample, Vitals, oom_kills
@@ -420,7 +421,10 @@ class Shell:
         bad = supervisor.state in (State.BACKING_OFF, State.KILLING, State.REFUSED)
         self._log.log(logging.WARNING if bad else logging.INFO, "payload", extra=extra)
         if isinstance(event, Exited | SpawnFailed):
-            self.tell(supervisor.name, "exit", f"{supervisor.last_exit}, cause {supervisor.cause}")
+            # What it wrote last says why, where nobody here meant it: a traceback, the stacks of a crash.
+            meant = supervisor.cause == "operator" or before is State.DRAINING
+            found = "" if meant else last_lines(self.log_of(supervisor.name), EVIDENCE_LINES, 16 << 10)
+            self.tell(supervisor.name, "exit", f"{supervisor.last_exit}, cause {supervisor.cause}", found)
         elif supervisor.cause == "abandoned" and before is State.KILLING:
             self.tell(supervisor.name, "abandoned", supervisor.last_exit)
         if supervisor.state in _TOLD and (before in ALIVE or supervisor.state is not State.BACKING_OFF):
@@ -537,7 +541,7 @@ class Shell:
                 if payload.supervisor.pid:
                     self._sample(payload)
             self._oom_kills = oom_kills()
-            await trio.sleep(VITALS_SECONDS)
+            await next_multiple(VITALS_SECONDS)
 
     def _sample(self, payload: _Payload) -> None:
         supervisor, before = payload.supervisor, payload.sample
@@ -701,7 +705,7 @@ class Shell:
     async def _beat(self) -> None:
         while True:
             await self._keeper.beat()
-            await trio.sleep(KEEPER_BEAT_SECONDS)
+            await next_multiple(KEEPER_BEAT_SECONDS)
 
     async def _guard(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         await guarded(task, name=f"shell.{name}", log=self._log, failures=self.failures, fatal=(KeeperGone,))

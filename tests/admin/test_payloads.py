@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from fustor.admin.payloads import listing
+
 if TYPE_CHECKING:
     from tests.admin.conftest import FakeFusion
 
@@ -31,6 +33,12 @@ SIDES: list[dict[str, Any]] = [
         ],
     }
 ]
+
+
+def test_a_narrow_window_shows_less() -> None:
+    headings = [str(column.header) for column in listing(SIDES, 80).columns]
+    assert headings == ["payload", "state", "pid", "restarts", "cause", "memory", "cpu", "fds", "complaint"]
+    assert len(listing(SIDES, 240).columns) == 13
 
 
 def test_one_row_per_payload(fusion: FakeFusion, run_fustor: Callable[..., subprocess.CompletedProcess[str]]) -> None:

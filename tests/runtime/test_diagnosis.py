@@ -33,13 +33,17 @@ async def test_a_diagnosis_of_what_runs(stage: Stage, tmp_path: Path) -> None:
     async with stage.shell(stage.spec("a")) as shell:
         await running(shell, "a")
         made = Diagnoses(str(tmp_path / "diagnoses"), shell, audit, lambda: {"configuration": {"secret": "x"}})
-        told = await made.make("first")
-        total, data = made.piece("first", 0)
+        told = await made.make("the-first")
+        total, data = made.piece("the-first", 0)
         assert total == told["bytes"] == len(data)
         with zipfile.ZipFile(io.BytesIO(data)) as bundle:
             assert json.loads(bundle.read("side.json"))["configuration"] == {"secret": "(redacted)"}
             assert b"most recent call first" in bundle.read("stacks/a.txt")
-        assert made.piece("other", 0) == (-1, b"")
+        assert made.piece("other-one", 0) == (-1, b"")
+        # Whatever Fusion asks for, it gets diagnoses only.
+        (tmp_path / "private.zip").write_text("x")
+        assert made.piece("../private", 0) == (-1, b"")
+        assert made.piece(str(tmp_path / "private"), 0) == (-1, b"")
         for number in range(KEPT + 1):
             await made.make(f"n{number}")
         assert len(os.listdir(made.folder)) == KEPT

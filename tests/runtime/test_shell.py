@@ -180,6 +180,8 @@ async def test_a_crash_loop_goes_on_for_ever_and_hurts_nobody(stage: Stage) -> N
         pid = (await running(shell, "b.0"))["b.0"]
         await until(lambda: status(shell, "a.0").restarts >= 4, "several restarts")
         assert status(shell, "a.0").last_exit == "exit 1"
+        # What it wrote before is told with its exit.
+        assert any(one.kind == "exit" and "on purpose" in one.evidence for one in shell.story.all())
         assert (await running(shell, "b.0"))["b.0"] == pid
         assert status(shell, "b.0").restarts == 0
         # Another configuration mends it at once.
