@@ -223,13 +223,15 @@ class Performer:
         denied: kinds that nobody may order here.
         policy: bounds.
         entries: by id, oldest first.
-        counters: ``performed``, ``repeated``, ``refused``, ``expired``.
+        counters: ``performed``, ``repeated``, ``refused``, ``expired``; ``dropped`` before they came here.
     """
 
     denied: frozenset[str]
     policy: OrderPolicy
     entries: dict[str, Entry] = attrs.Factory(dict)
-    counters: dict[str, int] = attrs.Factory(lambda: dict.fromkeys(("performed", "repeated", "refused", "expired"), 0))
+    counters: dict[str, int] = attrs.Factory(
+        lambda: dict.fromkeys(("performed", "repeated", "refused", "expired", "dropped"), 0)
+    )
 
     def take(self, order: Order, age: float, now: float) -> list[PerformerEffect]:
         """

@@ -397,6 +397,8 @@ class Supervisor:
     #: In KILLING: the step that comes next, and when SIGKILL was sent first.
     _step: int = 0
     _killed_at: float | None = None
+    #: When an order sent it another signal: an exit soon after is of that.
+    _struck_at: float | None = None
     #: The last Seen, and how long it was asleep in the kernel since its last beat.
     _seen_at: float | None = None
     _seen_cpu: int = 0
@@ -496,6 +498,8 @@ class Supervisor:
 
     def _gone(self, how: str, kind: str, now: float) -> None:
         """There is no process any more."""
+        if self._struck_at is not None and now - self._struck_at <= self.policy.stop_seconds:
+            self._verdict = self._verdict or "operator"
         ran = 0.0 if self._well_since is None else now - self._well_since
         planned = self._planned or self._verdict == "operator"
         self._planned = False
@@ -503,7 +507,7 @@ class Supervisor:
         self.cause, self._verdict = self._verdict or kind, ""
         self.token, self.pid, self.running = "", 0, 0
         self._outstanding = False
-        self._seen_at, self._asleep, self._killed_at = None, 0.0, None
+        self._seen_at, self._asleep, self._killed_at, self._struck_at = None, 0.0, None, None
         if not self.wanted:
             self._enter(State.STOPPED)
         elif self.held:
@@ -630,10 +634,11 @@ class Supervisor:
 
     def _strike(self, event: Strike, now: float) -> None:
         """Only SIGKILL is sure to end it; after another signal it may live on, and be well."""
-        self._verdict = "operator"
         if event.signal is not signal.SIGKILL:
+            self._struck_at = now
             self._effects.append(Kill(event.signal))
             return
+        self._verdict = "operator"
         self.complaint = "killed by an order"
         self._planned = True
         self._step, self._killed_at = 2, now

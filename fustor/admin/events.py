@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fustor.admin.client import Client
-from fustor.admin.console import print_json, stdout
+from fustor.admin.console import print_json, stderr, stdout
 from fustor.admin.exits import NotFoundError
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.text import moment, printable
@@ -34,6 +34,8 @@ def events(
 
         def ask(after: int) -> tuple[list[dict[str, Any]], int]:
             answer = client.admin("events", after=str(after), side=side, evidence="yes" if evidence else "")
+            if answer["lost"]:
+                stderr().print("(some events went before they could be shown)")
             return answer["events"], answer["next"]
 
         for event in _follow(ask, follow):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from typing import Any
 
 import attrs
@@ -88,7 +89,8 @@ class FusionControl:
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),
         )
-        self.events = Events()
+        # Whoever follows goes on across our lives, so their numbers grow across them.
+        self.events = Events(last=time.time_ns() // 1_000_000)
         self._told = 0
         self.shell.on_news = self._hear_ourselves
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)

@@ -6,6 +6,7 @@ What this module does not do: compare clocks, or keep anything on disk.
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from typing import Any
 
@@ -20,45 +21,73 @@ KEPT_BYTES = 32 << 20
 
 
 @attrs.define(eq=False)
+class _Side:
+    """What is kept of one side: (number, happening), and its weight."""
+
+    kept: deque[tuple[int, Happening]] = attrs.field(factory=deque)
+    weight: int = 0
+
+
+@attrs.define(eq=False)
 class Events:
     """
+    Above a bound the oldest of the side that has most goes, so that one in trouble all the time costs the others
+    nothing.
+
     Attributes:
         most: kept.
-        last: number of the last one.
+        bytes: their weight, at most.
+        last: number of the last one; to begin with, one that is higher than any of an earlier life.
     """
 
     most: int = 4096
+    bytes: int = KEPT_BYTES
     last: int = 0
-    _kept: deque[tuple[int, str, Happening]] = attrs.field(factory=deque)
-    _weight: int = 0
+    _sides: dict[str, _Side] = attrs.Factory(dict)
+    #: Highest number that went.
+    _gone: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._gone = self.last
 
     def add(self, side: str, happening: Happening) -> None:
         """Something that happened at ``side``."""
         self.last += 1
-        self._kept.append((self.last, side, happening))
-        self._weight += weight(happening)
-        while len(self._kept) > self.most or (self._weight > KEPT_BYTES and len(self._kept) > 1):
-            self._weight -= weight(self._kept.popleft()[2])
+        of_it = self._sides.setdefault(side, _Side())
+        of_it.kept.append((self.last, happening))
+        of_it.weight += weight(happening)
+        sides = self._sides.values()
+        while sum(len(one.kept) for one in sides) > self.most:
+            self._drop(max(sides, key=lambda one: len(one.kept)))
+        while sum(one.weight for one in sides) > self.bytes and sum(len(one.kept) for one in sides) > 1:
+            self._drop(max(sides, key=lambda one: one.weight))
+
+    def _drop(self, side: _Side) -> None:
+        number, happening = side.kept.popleft()
+        side.weight -= weight(happening)
+        self._gone = max(self._gone, number)
 
     def after(self, number: int, side: str = "", *, evidence: bool = False) -> dict[str, Any]:
         """
         Those with a higher number, oldest first, as plain data; at most :data:`ANSWER_BYTES` of them.
 
         Returns:
-            ``{"events": […], "next": number to ask with again, "lost": how many above ``number`` are gone}``.
+            ``{"events": […], "next": number to ask with again, "lost": whether some above ``number`` are gone}``.
         """
+        if number > self.last:
+            number = 0  # of an earlier life, whose clock was ahead
         found: list[dict[str, Any]] = []
         following, room = max(number, 0), ANSWER_BYTES
-        first = self._kept[0][0] if self._kept else self.last + 1
-        for own, where, one in self._kept:
-            if own <= number:
-                continue
+        wanted = [
+            [(own, where, one) for own, one in kept.kept if own > number]
+            for where, kept in self._sides.items()
+            if side in ("", where)
+        ]
+        for own, where, one in heapq.merge(*wanted, key=lambda entry: entry[0]):
             room -= weight(one) if evidence else weight(one) - 4 * len(one.evidence)
             if room < 0 and found:
                 break
             following = own
-            if side not in ("", where):
-                continue
             found.append(
                 {
                     "number": own,
@@ -71,4 +100,6 @@ class Events:
                     "evidence_characters": len(one.evidence),
                 }
             )
-        return {"events": found, "next": following, "lost": max(0, first - 1 - max(number, 0)) if number else 0}
+        else:
+            following = max(following, self.last)
+        return {"events": found, "next": following, "lost": 0 < number < self._gone}

@@ -75,7 +75,7 @@ class Executor:
         self._diagnose = diagnose
         self._forbid = forbid
         self._log = log
-        # Bounded by the orders that may be open, and by what Fusion repeats between two looks.
+        # Bounded by :meth:`take`, and by the orders that may be open.
         self._put, self._effects = trio.open_memory_channel[list[PerformerEffect]](math.inf)
         #: Order → token of the process that it was for when it was begun.
         self._meant: dict[str, str] = {}
@@ -89,7 +89,14 @@ class Executor:
         self._put.send_nowait(performer.resume())
 
     def take(self, order: Order, age: float) -> None:
-        """An order has come; ``age`` as for :meth:`protocols.orders.Performer.take`."""
+        """
+        An order has come; ``age`` as for :meth:`protocols.orders.Performer.take`.
+
+        It is dropped, and counted, when more have come than can be written down: whoever gave it gives it again.
+        """
+        if self._effects.statistics().current_buffer_used > 2 * self.performer.policy.open:
+            self.performer.counters["dropped"] += 1
+            return
         self._put.send_nowait(self.performer.take(order, age, trio.current_time()))
 
     async def run(self) -> None:

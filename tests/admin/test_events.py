@@ -38,7 +38,7 @@ def test_lines_for_people_obey_no_terminal() -> None:
 
 def test_all_there_is_is_shown_once(fusion: FakeFusion, run_fustor: Run) -> None:
     state = ("--state", str(fusion.state.folder))
-    fusion.admin["events"] = {"events": [], "next": 0, "lost": 0}
+    fusion.admin["events"] = {"events": [], "next": 0, "lost": True}
     assert run_fustor("events", "local", "--evidence", *state).stdout == ""
     assert fusion.asked[0].args == {"after": "0", "side": "local", "evidence": "yes"}
     fusion.admin["audit"] = {"entries": [], "next": 0}

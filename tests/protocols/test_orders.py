@@ -30,6 +30,7 @@ from protocols.orders import (
     Performer,
     PerformerEffect,
     State,
+    TooManyError,
     check_order,
     from_plain,
     plain,
@@ -46,10 +47,10 @@ def performer(*denied: str, **policy: int) -> Performer:
     return Performer(frozenset(denied), OrderPolicy(**policy))
 
 
-def give(issuer: Issuer, number: int = 1, now: float = 0.0, by: str = "ann") -> list[IssuerEffect]:
-    return issuer.give(
-        "local", "restart", "p", {}, order_id=f"order-{number:04d}", by=by, role="operator", ttl=5.0, now=now
-    )
+def give(
+    issuer: Issuer, number: int = 1, now: float = 0.0, *, by: str = "ann", role: str = "operator", kind: str = "restart"
+) -> list[IssuerEffect]:
+    return issuer.give("local", kind, "p", {}, order_id=f"order-{number:04d}", by=by, role=role, ttl=5.0, now=now)
 
 
 def test_every_kind_says_who_may() -> None:
@@ -189,6 +190,35 @@ def test_what_one_person_may_order_is_bounded_and_comes_back() -> None:
     give(issuer, 3, by="bob")
     give(issuer, 4, now=1.0)
     assert issuer.counters["limited"] == 1
+
+
+def test_refusals_cost_budget_too_and_the_book_of_budgets_is_bounded() -> None:
+    issuer = Issuer(OrderPolicy(burst=1, per_second=1.0, kept=2))
+    with pytest.raises(RequestError, match="role observer"):
+        give(issuer, 1, role="observer")
+    with pytest.raises(TooManyError):
+        give(issuer, 1, role="observer")
+    for number in range(2, 9):
+        give(issuer, number, by=f"person {number}", now=number * 10.0)
+    assert len(issuer._budgets) <= 3
+
+
+def test_an_id_stands_for_one_order() -> None:
+    issuer = Issuer(OrderPolicy())
+    give(issuer, 1)
+    assert give(issuer, 1) == []
+    with pytest.raises(RequestError, match="another order has this id"):
+        give(issuer, 1, kind="kill")
+
+
+def test_only_the_last_data_is_kept() -> None:
+    issuer = Issuer(OrderPolicy(kept=5, kept_data=1))
+    for number in range(1, 4):
+        give(issuer, number, now=number * 10.0)
+        result = OrderResult(agent="local", epoch=1, id=f"order-{number:04d}", state="done", data={"text": "x"})
+        issuer.heard("local", result, number * 10.0)
+    give(issuer, 4, now=40.0)
+    assert [ticket.data for ticket in issuer.tickets.values()] == [{}, {}, {"text": "x"}, {}]
 
 
 def test_open_orders_are_bounded_at_fusion_too() -> None:

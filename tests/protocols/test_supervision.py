@@ -422,8 +422,15 @@ def test_another_signal_is_sent_and_no_more() -> None:
     supervisor = running()
     assert feed(supervisor, Strike(signal.SIGTERM)) == [Kill(signal.SIGTERM)]
     assert supervisor.state is State.RUNNING
-    feed(supervisor, Exited("t1", "exit 0"))
+    feed(supervisor, Exited("t1", "exit 0"), now=1.0)
     assert supervisor.cause == "operator"
+
+
+def test_who_lives_on_after_a_signal_died_of_something_else() -> None:
+    supervisor = running()
+    feed(supervisor, Strike(signal.SIGINT), Beaten("t1", 5, "running"))
+    feed(supervisor, Exited("t1", "signal 11", "signal"), now=10.0)
+    assert (supervisor.cause, supervisor.state) == ("signal", State.BACKING_OFF)
 
 
 def test_who_cannot_be_killed_is_abandoned_and_replaced() -> None:
