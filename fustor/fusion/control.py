@@ -27,6 +27,7 @@ from fustor.runtime.control import serve
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_secret
 from fustor.runtime.mesh import MeshSocket, PeerGone
+from fustor.runtime.pace import next_multiple
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
@@ -51,7 +52,7 @@ from protocols.session import FusionSession
 
 _AGENTS = frozenset({"agent"})
 #: How often it is looked whether a key was withdrawn that is not heard of meanwhile.
-KEYS_SECONDS = 0.25
+KEYS_SECONDS = 0.5
 #: Answers that need the disk, at a time.
 SLOW_ANSWERS = 4
 
@@ -169,7 +170,7 @@ class FusionControl:
                 for agent, (key, _) in list(self._keys.items()):
                     if not self._fence.holds("agent", agent, key):
                         await self._revoked(agent)
-            await trio.sleep(KEYS_SECONDS)
+            await next_multiple(KEYS_SECONDS)
 
     async def _revoked(self, agent: str) -> None:
         """The key of an agent in session was withdrawn."""

@@ -233,11 +233,14 @@ class Keeper:
     async def beat(self) -> None:
         """
         Tell that this control actor is alive: to be called from its main loop, several times within ``beat_timeout``.
+        It is not answered.
 
         Raises:
             KeeperGone: see there.
         """
-        await self._ask("beat")
+        if self._gone:
+            raise KeeperGone("the guardian is gone")
+        await self._send(b'{"op":"beat"}')
 
     def statistics(self) -> KeeperStatistics:
         """What went over the channel so far."""

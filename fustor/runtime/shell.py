@@ -35,6 +35,7 @@ from fustor.runtime.evidence import last_lines, proc_facts, size_of, stacks
 from fustor.runtime.guard import guarded
 from fustor.runtime.keeper import Entry, Exit, Keeper, KeeperGone
 from fustor.runtime.mesh import MeshSocket, PeerGone
+from fustor.runtime.pace import next_multiple
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.vitals import ProcessGone, Sample, Vitals, oom_kills
@@ -537,7 +538,7 @@ class Shell:
                 if payload.supervisor.pid:
                     self._sample(payload)
             self._oom_kills = oom_kills()
-            await trio.sleep(VITALS_SECONDS)
+            await next_multiple(VITALS_SECONDS)
 
     def _sample(self, payload: _Payload) -> None:
         supervisor, before = payload.supervisor, payload.sample
@@ -700,7 +701,7 @@ class Shell:
     async def _beat(self) -> None:
         while True:
             await self._keeper.beat()
-            await trio.sleep(KEEPER_BEAT_SECONDS)
+            await next_multiple(KEEPER_BEAT_SECONDS)
 
     async def _guard(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         await guarded(task, name=f"shell.{name}", log=self._log, failures=self.failures, fatal=(KeeperGone,))

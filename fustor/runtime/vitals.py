@@ -19,6 +19,8 @@ from protocols.errors import FustorError
 
 _TICK_MS = 1000 // os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+#: More than /proc/vmstat has: some 200 lines.
+_VMSTAT_BYTES = 64 << 10
 
 
 class ProcessGone(FustorError):  # noqa: N818 - says what is the case
@@ -99,10 +101,8 @@ class Vitals:
 def oom_kills() -> int:
     """How many processes the kernel has killed for want of memory since boot; 0 when it does not say."""
     try:
-        with open("/proc/vmstat", "rb") as file:
-            for line in file:
-                if line.startswith(b"oom_kill "):
-                    return int(line.split()[1])
+        with open("/proc/vmstat", "rb", buffering=0) as file:
+            _, found, rest = file.read(_VMSTAT_BYTES).partition(b"\noom_kill ")
+        return int(rest.partition(b"\n")[0]) if found else 0
     except (OSError, ValueError):
         return 0
-    return 0

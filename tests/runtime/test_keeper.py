@@ -212,7 +212,7 @@ async def test_a_guardian_killed_with_requests_unread_is_gone_too() -> None:
 
                 async def ask() -> None:
                     with pytest.raises(KeeperGone):
-                        await keeper.beat()
+                        await keeper.status()
 
                 nursery.start_soon(ask)
                 await trio.testing.wait_all_tasks_blocked()
