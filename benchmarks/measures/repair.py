@@ -86,8 +86,16 @@ class _Eye:
 
     def wait_all(self) -> None:
         """Until everything runs and the agent has been heard since its login."""
-        for side, names in _PAYLOADS.items():
-            until(lambda: self.pids(side).keys() == set(names), f"the payloads of {side}", _PATIENCE, _LOOK)  # noqa: B023
+        self.wait_payloads("fusion")
+        self.wait_agent()
+        self.wait_payloads("local")
+
+    def wait_payloads(self, side: str) -> None:
+        """Until all of one side run, by their own word."""
+        until(lambda: self.pids(side).keys() == set(_PAYLOADS[side]), f"the payloads of {side}", _PATIENCE, _LOOK)
+
+    def wait_agent(self) -> None:
+        """Until the agent is in session."""
         until(lambda: self.link()["link"] == "online" and self.link()["heartbeats"], "the agent", _PATIENCE, _LOOK)
 
 
@@ -181,12 +189,19 @@ def _controls(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
             link, incarnation = eye.link(), eye.ask("status")["incarnation"]
             start = time.perf_counter()
             os.kill(subject.pids()[f"{side} control"], number)
+            case = f"control actor {word}, {side}"
             if side == "fusion":
                 until(lambda: eye.ask("status")["incarnation"] != incarnation, "the next one", _PATIENCE, _LOOK)  # noqa: B023
+                eye.wait_payloads("fusion")
+                yield _seconds("adopted and beating", start, case=case)
+                eye.wait_agent()
+                yield _seconds("agent back", start, case=case)
             else:
                 until(lambda: eye.link()["epoch"] > link["epoch"], "the next one", _PATIENCE, _LOOK)  # noqa: B023
+                eye.wait_agent()
+                eye.wait_payloads("local")
+                yield _seconds("adopted and beating", start, case=case)
             eye.wait_all()
-            yield _seconds("adopted and beating", start, case=f"control actor {word}, {side}")
             if {name: pid for name, pid in subject.pids().items() if "." in name} != payloads:
                 raise WrongAnswerError("a payload did not survive the death of its control actor")
 
@@ -197,7 +212,8 @@ MEASURE = Measure(
     "As Fusion sees it, asked every 5 ms. A payload killed with SIGKILL: until its exit is an event at Fusion, and "
     "until it runs again (each of the seven once); stopped with SIGSTOP: until the hang is seen with its evidence, and "
     "until it runs again. A control actor killed or stopped: until the next one has adopted every payload, with the "
-    "same pids, and the agent has logged in and beaten. An agent that is told to stop: until its goodbye (it stops its "
+    "same pids, and has heard from each (of an agent: and this is known at Fusion); Fusion's: until the agent is in "
+    "session again, which comes back at a random moment of its heartbeat interval. An agent that is told to stop: until its goodbye (it stops its "
     "payloads first). Guardian and control actor of an agent killed: until it is lost.",
     run,
     lambda subject: isinstance(subject, Fustor),
