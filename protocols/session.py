@@ -39,6 +39,7 @@ import attrs
 
 from protocols.happenings import Told
 from protocols.messages import (
+    ConfigurationStatus,
     Endpoints,
     Goodbye,
     Happening,
@@ -151,6 +152,7 @@ class AgentSession:
         dropped: messages that meant nothing.
         logins, heartbeats, replies: how many were sent, sent and received.
         endpoints: the last ones told.
+        configuration: asked for what a heartbeat says of it.
     """
 
     agent: str
@@ -168,6 +170,7 @@ class AgentSession:
     heartbeats: int = 0
     replies: int = 0
     endpoints: tuple[Endpoints, ...] = ()
+    configuration: Callable[[], ConfigurationStatus] = ConfigurationStatus
     _nonce: str = ""
     _interval: float = 1.0
     _heard_at: float = 0.0
@@ -227,7 +230,12 @@ class AgentSession:
         self._sent.append((self.heartbeats, now))
         self.wake_at = now + self._interval
         beat = Heartbeat(
-            agent=self.agent, epoch=self.epoch, seq=self.heartbeats, rtt_us=self.rtt_us, payloads=payloads()
+            agent=self.agent,
+            epoch=self.epoch,
+            seq=self.heartbeats,
+            rtt_us=self.rtt_us,
+            payloads=payloads(),
+            configuration=self.configuration(),
         )
         return [Send(beat)]
 
@@ -391,7 +399,7 @@ class AgentLink:
         since: when it entered its state.
         interval: seconds between heartbeats that it was told.
         rtt_us: what it measured; 0 for unknown.
-        payloads: as in its last heartbeat.
+        payloads, configuration: as in its last heartbeat.
         logins, heartbeats: accepted.
         superseded: logins and heartbeats of earlier sessions.
         farewell: reason of the last goodbye, or why it was shut out.
@@ -411,6 +419,7 @@ class AgentLink:
     interval: float = 1.0
     rtt_us: int = 0
     payloads: tuple[PayloadStatus, ...] = ()
+    configuration: ConfigurationStatus = attrs.field(factory=ConfigurationStatus)
     logins: int = 0
     heartbeats: int = 0
     superseded: int = 0
@@ -434,6 +443,7 @@ class FusionSession:
         endpoints: where the sources of an agent send their data.
         heartbeat_seconds: interval for a small fleet.
         heartbeats_per_second: the most that the whole fleet shall send; the interval grows to keep it.
+        desired: the configuration of an agent: (revision, digest), revision 0 when there is nothing to say.
         links: by agent; one that was ever accepted stays.
         refused: messages of users that are not the agent they say.
     """
@@ -441,6 +451,7 @@ class FusionSession:
     endpoints: Callable[[str], Iterable[Endpoints]]
     heartbeat_seconds: float = 1.0
     heartbeats_per_second: float = 200.0
+    desired: Callable[[str], tuple[int, str]] = attrs.field(default=lambda agent: (0, ""))
     links: dict[str, AgentLink] = attrs.Factory(dict)
     refused: int = 0
 
@@ -510,6 +521,8 @@ class FusionSession:
         link.seq = message.seq
         link.rtt_us = message.rtt_us
         link.payloads = message.payloads
+        link.configuration = message.configuration
+        revision, digest = self.desired(message.agent)
         return HeartbeatReply(
             outcome="ok",
             seq=message.seq,
@@ -517,6 +530,8 @@ class FusionSession:
             heartbeat_ms=self._heard(link, now),
             endpoints=tuple(self.endpoints(message.agent)),
             happenings=link.told.last,
+            revision=revision,
+            digest=digest,
         )
 
     def current(self, peer: bytes, user: tuple[str, str], agent: str, epoch: int) -> AgentLink | None:

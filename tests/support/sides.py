@@ -33,6 +33,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
 STAND_IN = """
+import ctypes
 import os
 import re
 import trio
@@ -60,8 +61,16 @@ def build(config):
     if "bad" in config["limits"]:
         raise ConfigError("limits.bad", config["limits"]["bad"], "nothing is accepted")
     async def run(host):
+        limits = config["limits"]
         host.counters["runs"] = host.counters.get("runs", 0) + 1
         host.ready(config=repr(sorted(config)))
+        if "expression" in limits:
+            # As a scanner would be that used Python's own: each name is searched, and counted.
+            await trio.sleep(0.2)  # so that it has said that it runs
+            host.counters["matched"] = sum(bool(re.search(limits["expression"], name)) for name in limits["names"])
+        if limits.get("native"):
+            await trio.sleep(0.2)
+            ctypes.string_at(0)  # what a bad native library does
         if "trouble" in config["limits"]:
             await trouble(host, config["limits"]["trouble"])
         await host.stop_requested.wait()
@@ -248,15 +257,15 @@ class Sides:
         server = load_secret(str(self.fusion.state / "keys" / "fusion.key")).public
         return ClientCurve(server, pair.public, pair.secret)
 
-    def ask(self, op: str, role: str = "operator", **args: Any) -> AdminReply:
-        """Ask Fusion's control actor, until it answers."""
+    def ask(self, op: str, role: str = "operator", seconds: float = 2.0, **args: Any) -> AdminReply:
+        """Ask Fusion's control actor, until it answers; anew every ``seconds``."""
         pair = self.person(role)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             deadline = time.monotonic() + PATIENCE
             while True:
                 with open_socket(context, zmq.DEALER, connect=self.admin_endpoint, curve=self.curve(pair)) as sock:
-                    sock.sndtimeo = sock.rcvtimeo = 2000
+                    sock.sndtimeo = sock.rcvtimeo = round(1000 * seconds)
                     try:
                         sock.send(encode(AdminRequest(request="q", op=op, args=args)))
                         return decode(sock.recv(), AdminReply)
@@ -313,6 +322,43 @@ class Sides:
             if str(answer["next"]) == after:
                 return found
             after = str(answer["next"])
+
+    def document(self, **limits: Any) -> str:
+        """A document for the agent, with the same source and trouble as its file; ``limits`` of its scanners."""
+        lines = [f"{name} = {json.dumps(value)}" for name, value in {"trouble": str(self.folder), **limits}.items()]
+        plain = f'trouble = "{self.folder}"'
+        return (
+            f'[[sources]]\nname = "data"\nroot = "{self.folder / "root"}"\n'
+            f"[limits.watcher]\n{plain}\n[limits.syncer]\n{plain}\n[limits.scanner]\n" + "\n".join(lines) + "\n"
+        )
+
+    def try_push(
+        self, document: str, agent: str = "local", reason: str = "a test", role: str = "deployer"
+    ) -> AdminReply:
+        """Push a document; the payloads are asked about it, which may take a while."""
+        args = {"agent": agent, "document": document, "reason": reason, "file": "c.toml"}
+        return self.ask("config-push", role, PATIENCE, **args)
+
+    def push(self, document: str, agent: str = "local", reason: str = "a test") -> int:
+        """Push a document for an agent (or, empty, for all); its revision."""
+        reply = self.try_push(document, agent, reason)
+        assert reply.ok, reply.error
+        return int(reply.data["number"])
+
+    def configuration(self) -> dict[str, Any]:
+        """What the agent makes of its configuration, as Fusion was told last."""
+        found = self.ask("config", "observer", agent="local").data or {}
+        return dict(found.get("status") or {})
+
+    def attempted(self, revision: int, *outcomes: str) -> dict[str, Any]:
+        """Wait until the agent has tried a revision, with one of these outcomes."""
+
+        def tried() -> dict[str, Any] | None:
+            status = self.configuration()
+            return status if status.get("attempted") == revision and status["outcome"] in outcomes else None
+
+        found: dict[str, Any] = until(tried, f"revision {revision} to be {' or '.join(outcomes)}")
+        return found
 
     def status(self) -> dict[str, Any]:
         """The answer to ``status``."""
