@@ -13,7 +13,8 @@ Three facts are told at once: what is *desired*, what was *attempted* last and w
 Rules:
 
 - What is attempted is written down before it is applied, so that no crash can make it be tried for ever.
-- Good is only what held through a probation with progress; before that the last known good one is kept.
+- Good is only what held through a probation with progress, and was heard after it; before that the last known good one
+  is kept.
 - What was bad is not tried again; the same content under a new number is.
 - A mark of revision 0 says nothing: nobody has ever desired anything, and whatever runs goes on. An empty document is a
   configuration like others. A revision without a digest means the configuration in the agent's own file.
@@ -26,6 +27,7 @@ monotonic clock.
 from __future__ import annotations
 
 import enum
+import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -148,12 +150,14 @@ class Sight:
         refused: why it does not accept it; empty otherwise.
         done: moves while it works.
         idle: it has no work.
+        heard: when it last said so, on the clock of ``now``.
     """
 
     well: bool
     refused: str = ""
     done: int = 0
     idle: bool = True
+    heard: float = math.inf
 
 
 @attrs.frozen
@@ -250,7 +254,8 @@ class Rollout:
     _due: float | None = None
     _fetched_at: float | None = None
     _well: frozenset[str] = frozenset()
-    #: In PROVING: what each payload had done when it began.
+    #: In PROVING: when it is over, and what each payload had done when it began.
+    _over: float = 0.0
     _done: Mapping[str, int] = attrs.Factory(dict)
     _sights: Mapping[str, Sight] = attrs.Factory(dict)
     _crashes: int = 0
@@ -357,7 +362,8 @@ class Rollout:
         self._well = well
         if len(well) < len(event.payloads):
             return []
-        self.phase, self._due = Phase.PROVING, now + self.policy.probation_seconds
+        self._over = now + self.policy.probation_seconds
+        self.phase, self._due = Phase.PROVING, self._over
         self._done = {name: sight.done for name, sight in event.payloads.items()}
         if not event.payloads:
             return self._promote()
@@ -406,8 +412,11 @@ class Rollout:
     def _tick_proving(self, event: Tick, now: float) -> list[Effect]:
         if self._due is None or now < self._due:
             return []
-        moved = all(s.idle or s.done != self._done.get(name, 0) for name, s in self._sights.items())
-        if moved:
+        # Who was heard last before the end may have fallen silent within the probation.
+        if all(
+            sight.heard >= self._over and (sight.idle or sight.done != self._done.get(name, 0))
+            for name, sight in self._sights.items()
+        ):
             return self._promote()
         self._due = now + LOOK_SECONDS
         return []

@@ -403,7 +403,9 @@ class AgentLink:
         logins, heartbeats: accepted.
         superseded: logins and heartbeats of earlier sessions.
         farewell: reason of the last goodbye, or why it was shut out.
-        seq: of its last heartbeat.
+        seq: of its last heartbeat; in a session without losses as many were accepted.
+        beats: heartbeats of this session.
+        losses: how often it was lost.
         told: what it told; numbered anew in each of its sessions.
     """
 
@@ -425,6 +427,8 @@ class AgentLink:
     superseded: int = 0
     farewell: str = ""
     seq: int = 0
+    beats: int = 0
+    losses: int = 0
     told: Told = attrs.field(factory=Told)
 
     def happens(self, signal: Signal, now: float) -> None:
@@ -491,7 +495,7 @@ class FusionSession:
             return LoginReply(outcome="superseded", nonce=message.nonce, epoch=link.epoch, reason=reason)
         if (link.epoch, link.instance) != (message.epoch, message.instance):
             link.told = Told(lost=link.told.lost)
-        link.seq = 0
+        link.seq = link.beats = 0
         link.peer, link.epoch, link.instance = peer, message.epoch, message.instance
         link.software, link.sources = message.software, message.sources
         link.logins += 1
@@ -518,6 +522,7 @@ class FusionSession:
             return HeartbeatReply(outcome="login", seq=message.seq, epoch=message.epoch)
         link.happens(Signal.HEARTBEAT, now)
         link.heartbeats += 1
+        link.beats += 1
         link.seq = message.seq
         link.rtt_us = message.rtt_us
         link.payloads = message.payloads
@@ -578,6 +583,7 @@ class FusionSession:
         """Time has passed: the links that were lost by it."""
         lost = [link for link in self.links.values() if link.state is LinkState.ONLINE and now >= self._lost_at(link)]
         for link in lost:
+            link.losses += 1
             link.happens(Signal.SILENCE, now)
         return lost
 

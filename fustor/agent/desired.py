@@ -173,16 +173,16 @@ class Desired:
 
     async def _follow(self) -> None:
         while True:
-            await self._shell.wait_changed()
+            # Before the wait: what changed until here is looked at too.
             if self.rollout.phase in _TRYING:
                 self._poke.set()
+            await self._shell.wait_changed()
 
     async def _advance(self) -> None:
         """Everything that can be done now."""
         document, self._arrived = self._arrived, None
         if document is not None:
             await self._take(document)
-        self._feed(Tick())
         await self._carry_out()
         # What was just applied may be what runs already: then nothing will change by itself.
         while self.rollout.phase in _TRYING:
@@ -190,7 +190,9 @@ class Desired:
             self._feed(Seen({name: self._sight(name, revision) for name, revision in self._changes().items()}))
             await self._carry_out()
             if self.rollout.phase is before:
-                return
+                break
+        self._feed(Tick())
+        await self._carry_out()
 
     async def _carry_out(self) -> None:
         while self._todo:
@@ -198,7 +200,7 @@ class Desired:
             match effect:
                 case Fetch(mark) if not mark.digest:
                     self._sides[mark] = self._config.data_side
-                    self._feed(Came(mark, self._refusal()))
+                    self._feed(Came(mark))
                 case Fetch(mark):
                     self._ask(mark.revision)
                 case Keep():
@@ -270,6 +272,7 @@ class Desired:
             refused=health.complaint if health.state is State.REFUSED else "",
             done=health.done,
             idle=not health.outstanding or health.state is not State.RUNNING,
+            heard=math.inf if health.state in _HELD else health.heard,
         )
 
     # -- disk -------------------------------------------------------------------------------------------------------

@@ -169,10 +169,14 @@ class Administration:
             "rtt_us": link.rtt_us,
             "logins": link.logins,
             "heartbeats": link.heartbeats,
+            "seq": link.seq,
+            "beats": link.beats,
+            "losses": link.losses,
             "superseded": link.superseded,
             "farewell": link.farewell,
             "sources": list(link.sources),
             "payloads": [_plain(status) for status in link.payloads],
+            "configuration": _plain(link.configuration),
         }
 
     def _payloads(self, agent: str) -> Any:
@@ -233,7 +237,7 @@ def _number(name: str, value: str) -> int:
 
 
 def _plain(status: Any) -> dict[str, Any]:
-    """A PayloadStatus as plain data (its decorator hides from type checkers that it is an attrs class)."""
+    """A record of a message as plain data (its decorator hides from type checkers that it is an attrs class)."""
     return attrs.asdict(status)
 
 

@@ -101,7 +101,7 @@ class _Payload:
         supervisor: its life.
         spec: what is wanted; None for one that was found and is not wanted.
         peer: routing id of its connection; None before Hello.
-        beat: the last one of the process that runs.
+        beat: the last one of the process that runs, and ``heard``, when it came.
         wake_at: when its supervisor wants a tick.
         software: what it said that it is.
         vitals: of the process, once its pid is known.
@@ -113,6 +113,7 @@ class _Payload:
     spec: PayloadSpec | None
     peer: bytes | None = None
     beat: Beat | None = None
+    heard: float = -math.inf
     wake_at: float | None = None
     software: str = ""
     vitals: Vitals | None = None
@@ -137,6 +138,7 @@ class Health:
         done: sum of its counters, which moves while it works.
         outstanding: it has work.
         complaint: why it is not well; empty when it is.
+        heard: when its last beat came, on trio's clock.
     """
 
     state: State
@@ -144,6 +146,7 @@ class Health:
     done: int
     outstanding: bool
     complaint: str
+    heard: float
 
 
 class Shell:
@@ -292,6 +295,7 @@ class Shell:
             sum(beat.counters.values()) if beat else 0,
             bool(beat and beat.outstanding),
             supervisor.complaint,
+            payload.heard,
         )
 
     def log_of(self, name: str) -> str:
@@ -556,7 +560,7 @@ class Shell:
             payload.software = message.software[:64]
             self._feed(payload, Greeted(message.token, message.revision))
             return
-        payload.beat = message
+        payload.beat, payload.heard = message, trio.current_time()
         beaten = Beaten(
             message.token,
             message.revision,

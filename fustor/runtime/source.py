@@ -75,19 +75,3 @@ class SourceConfig:
     scanners: int = attrs.field(default=2, validator=between(1, MAX_SCANNERS))
     fast_audit_seconds: float = attrs.field(default=600.0, validator=between(0.1, MAX_AUDIT_SECONDS))
     full_audit_seconds: float = attrs.field(default=86_400.0, validator=between(0.1, MAX_AUDIT_SECONDS))
-
-
-def _directories(instance: object, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
-    for index, path in enumerate(value):
-        if not path.startswith("/") or "\0" in path or not {".", ".."}.isdisjoint(path.split("/")):
-            accepted = "an absolute path without '.' and '..' is accepted"
-            raise ConfigError(f"{attribute.name}[{index}]", shorten(path), accepted)
-
-
-def _uids(instance: object, attribute: attrs.Attribute[Any], value: tuple[int, ...]) -> None:
-    for index, uid in enumerate(value):
-        if not 0 <= uid < 1 << 32:
-            raise ConfigError(f"{attribute.name}[{index}]", uid, "a user id from 0 to 4294967295 is accepted")
-
-
-@attrs.frozen(kw_only=True)

@@ -68,9 +68,10 @@ def build(config):
             # As a scanner would be that used Python's own: each name is searched, and counted.
             await trio.sleep(0.2)  # so that it has said that it runs
             host.counters["matched"] = sum(bool(re.search(limits["expression"], name)) for name in limits["names"])
-        if limits.get("native"):
-            await trio.sleep(0.2)
-            ctypes.string_at(0)  # what a bad native library does
+        while "native" in limits:
+            if os.path.exists(limits["native"]):
+                ctypes.string_at(0)  # what a bad native library does
+            await trio.sleep(0.05)
         if "trouble" in config["limits"]:
             await trouble(host, config["limits"]["trouble"])
         await host.stop_requested.wait()
@@ -212,9 +213,10 @@ class Sides:
         folder: of the test.
         authorized: whether Fusion knows the agent's key.
         agent: more of ``agent.toml``.
+        heartbeat: seconds between two of them; an agent is lost after three.
     """
 
-    def __init__(self, folder: Path, *, authorized: bool = True, agent: str = "") -> None:
+    def __init__(self, folder: Path, *, authorized: bool = True, agent: str = "", heartbeat: float = 0.2) -> None:
         self.folder = folder
         (folder / "root").mkdir()
         port = free_ports(8)
@@ -223,7 +225,7 @@ class Sides:
         (folder / "fusion.toml").write_text(
             f'[fusion]\nstate = "fusion"\ncontrol = "{self.control_endpoint}"\nadmin = "{self.admin_endpoint}"\n'
             f'http = "127.0.0.1:{port + 2}"\ndata = "tcp://127.0.0.1:{port + 3}"\n'
-            f'query = "tcp://127.0.0.1:{port + 5}"\nheartbeat_seconds = 0.2\n'
+            f'query = "tcp://127.0.0.1:{port + 5}"\nheartbeat_seconds = {heartbeat}\n'
             + "".join(f'[limits.{kind}]\ntrouble = "{folder}"\n' for kind in ("view", "query"))
         )
         (folder / "agent.toml").write_text(
