@@ -259,8 +259,12 @@ class Sides:
         server = load_secret(str(self.fusion.state / "keys" / "fusion.key")).public
         return ClientCurve(server, pair.public, pair.secret)
 
-    def ask(self, op: str, role: str = "operator", seconds: float = 2.0, **args: Any) -> AdminReply:
-        """Ask Fusion's control actor, until it answers; anew every ``seconds``."""
+    def ask(self, op: str, role: str = "operator", **args: Any) -> AdminReply:
+        """Ask Fusion's control actor, until it answers."""
+        return self.ask_within(2.0, op, role, args)
+
+    def ask_within(self, seconds: float, op: str, role: str, args: dict[str, Any]) -> AdminReply:
+        """Ask it, and anew every ``seconds`` until it answers."""
         pair = self.person(role)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
@@ -339,7 +343,7 @@ class Sides:
     ) -> AdminReply:
         """Push a document; the payloads are asked about it, which may take a while."""
         args = {"agent": agent, "document": document, "reason": reason, "file": "c.toml"}
-        return self.ask("config-push", role, PATIENCE, **args)
+        return self.ask_within(PATIENCE, "config-push", role, args)
 
     def push(self, document: str, agent: str = "local", reason: str = "a test") -> int:
         """Push a document for an agent (or, empty, for all); its revision."""
