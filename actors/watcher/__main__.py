@@ -41,8 +41,8 @@ _READ = 1 << 18
 @attrs.frozen
 class WatcherConfig:
     """
-    What a watcher is told: its source, a folder for its state, its limits; a digest of what decides which entries belong
-    to the source, which its scanners must have too; and what the host denies, which they leave out: when that changes
+    What a watcher is told: its source, a folder for its state, its limits; a digest of what decides which entries are
+    the source's, which its scanners must have too; and what the host denies, which they leave out: when that changes
     everything has to be looked at again.
     """
 

@@ -496,7 +496,8 @@ def test_a_policy_may_say_that_the_delay_does_not_grow() -> None:
     for life in range(5):
         token = supervisor.token
         feed(supervisor, Spawned(token, 1), now=float(life))
-        assert supervisor.handle(Exited(token, "exit 1"), float(life)) == [WakeAt(life + 0.2)]
+        effects = supervisor.handle(Exited(token, "exit 1"), float(life))
+        assert effects == [Failed(0, "exit", "exit 1"), WakeAt(life + 0.2)]
         feed(supervisor, Tick(), now=life + 0.2)
 
 
