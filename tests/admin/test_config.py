@@ -1,4 +1,4 @@
-"""``fustor config``: what it asks of Fusion, prints, and exits with. With a real Fusion: tests/fusion/test_desired.py."""
+"""``fustor config``: what it asks of Fusion, prints, and exits with. The real thing: tests/fusion/test_desired.py."""
 
 from __future__ import annotations
 

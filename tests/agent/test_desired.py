@@ -1,4 +1,4 @@
-"""The configuration of Fusion on an agent's disk, and what this host does not take: a real agent, and no waiting for it."""
+"""The configuration of Fusion on an agent's disk, and what this host does not take: real agents."""
 
 from __future__ import annotations
 
