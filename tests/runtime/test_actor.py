@@ -41,7 +41,7 @@ class Config:
             raise ConfigError("mode", value, "a known mode is accepted")
 
 def adjust(host, old, new):
-    """From "good" to "adjusted" without another run."""
+    # From "good" to "adjusted" without another run.
     if (old, new) == ("good", "adjusted"):
         host.facts["mode"] = new
         return True
