@@ -3,8 +3,8 @@ Messages of the control plane.
 
 Which travels where::
 
-    agent control  → fusion control    Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk
-    fusion control → agent control     LoginReply, HeartbeatReply, Order, Fetch
+    agent control  → fusion control    Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk, WantDocument
+    fusion control → agent control     LoginReply, HeartbeatReply, Order, Fetch, Document
     admin client   → fusion control    AdminRequest
     fusion control → admin client      AdminReply
     data actor     → control actor     Hello, Beat
@@ -110,6 +110,37 @@ class PayloadStatus:
     vitals: dict[str, int] = {}  # noqa: RUF012
 
 
+@record
+class ConfigurationStatus:
+    """
+    What an agent makes of the configuration that Fusion desires: three facts at once, and the last known good one.
+
+    A revision of 0 with an empty digest is the agent's own file; a revision with an empty digest too, because Fusion
+    said so.
+
+    Attributes:
+        desired, desired_digest: as it was told last.
+        attempted, attempted_digest: what it tried last.
+        outcome: what became of that: a value of :class:`protocols.desired.Outcome`.
+        error: why it is not good.
+        tries: lives of a control actor in which it was tried.
+        running, running_digest: what the payloads are to run.
+        good, good_digest: last known good.
+    """
+
+    desired: int = 0
+    desired_digest: str = ""
+    attempted: int = 0
+    attempted_digest: str = ""
+    outcome: str = ""
+    error: str = ""
+    tries: int = 0
+    running: int = 0
+    running_digest: str = ""
+    good: int = 0
+    good_digest: str = ""
+
+
 @message("heartbeat")
 class Heartbeat:
     """Attributes: agent, epoch as in the login; seq grows by one; rtt_us: the last round trip, 0 for unknown."""
@@ -119,12 +150,14 @@ class Heartbeat:
     seq: int
     rtt_us: int = 0
     payloads: tuple[PayloadStatus, ...] = ()
+    configuration: ConfigurationStatus = ConfigurationStatus()
 
 
 @message("heartbeat-reply")
 class HeartbeatReply:
     """Attributes: outcome: ``ok``, ``login`` (log in again) or ``superseded``; seq: of the heartbeat; happenings: the
-    highest number that Fusion has of this session; rest as LoginReply."""
+    highest number that Fusion has of this session; revision, digest: the configuration that is desired, 0 when Fusion
+    has nothing to say about it; rest as LoginReply."""
 
     outcome: str
     seq: int
@@ -132,6 +165,8 @@ class HeartbeatReply:
     heartbeat_ms: int = 1000
     endpoints: tuple[Endpoints, ...] = ()
     happenings: int = 0
+    revision: int = 0
+    digest: str = ""
 
 
 @message("goodbye")
@@ -251,6 +286,27 @@ class Happenings:
     agent: str
     epoch: int
     happenings: tuple[Happening, ...]
+
+
+# -- configuration --------------------------------------------------------------------------------------------------
+
+
+@message("want-document")
+class WantDocument:
+    """An agent needs the document of a revision that it was told of; answered by one Document."""
+
+    agent: str
+    epoch: int
+    revision: int
+
+
+@message("document")
+class Document:
+    """A whole configuration of the data side, TOML; at most :data:`CHUNK_BYTES`. ``epoch``: of the session."""
+
+    epoch: int
+    revision: int
+    text: bytes
 
 
 # -- administration -------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ import attrs
 
 from protocols.happenings import Told
 from protocols.messages import (
+    ConfigurationStatus,
     Endpoints,
     Goodbye,
     Happening,
@@ -151,6 +152,7 @@ class AgentSession:
         dropped: messages that meant nothing.
         logins, heartbeats, replies: how many were sent, sent and received.
         endpoints: the last ones told.
+        configuration: asked for what a heartbeat says of it.
     """
 
     agent: str
@@ -168,6 +170,7 @@ class AgentSession:
     heartbeats: int = 0
     replies: int = 0
     endpoints: tuple[Endpoints, ...] = ()
+    configuration: Callable[[], ConfigurationStatus] = ConfigurationStatus
     _nonce: str = ""
     _interval: float = 1.0
     _heard_at: float = 0.0
@@ -227,7 +230,12 @@ class AgentSession:
         self._sent.append((self.heartbeats, now))
         self.wake_at = now + self._interval
         beat = Heartbeat(
-            agent=self.agent, epoch=self.epoch, seq=self.heartbeats, rtt_us=self.rtt_us, payloads=payloads()
+            agent=self.agent,
+            epoch=self.epoch,
+            seq=self.heartbeats,
+            rtt_us=self.rtt_us,
+            payloads=payloads(),
+            configuration=self.configuration(),
         )
         return [Send(beat)]
 
@@ -391,11 +399,13 @@ class AgentLink:
         since: when it entered its state.
         interval: seconds between heartbeats that it was told.
         rtt_us: what it measured; 0 for unknown.
-        payloads: as in its last heartbeat.
+        payloads, configuration: as in its last heartbeat.
         logins, heartbeats: accepted.
         superseded: logins and heartbeats of earlier sessions.
         farewell: reason of the last goodbye, or why it was shut out.
-        seq: of its last heartbeat.
+        seq: of its last heartbeat; in a session without losses as many were accepted.
+        beats: heartbeats of this session.
+        losses: how often it was lost.
         told: what it told; numbered anew in each of its sessions.
     """
 
@@ -411,11 +421,14 @@ class AgentLink:
     interval: float = 1.0
     rtt_us: int = 0
     payloads: tuple[PayloadStatus, ...] = ()
+    configuration: ConfigurationStatus = attrs.field(factory=ConfigurationStatus)
     logins: int = 0
     heartbeats: int = 0
     superseded: int = 0
     farewell: str = ""
     seq: int = 0
+    beats: int = 0
+    losses: int = 0
     told: Told = attrs.field(factory=Told)
 
     def happens(self, signal: Signal, now: float) -> None:
@@ -434,6 +447,7 @@ class FusionSession:
         endpoints: where the sources of an agent send their data.
         heartbeat_seconds: interval for a small fleet.
         heartbeats_per_second: the most that the whole fleet shall send; the interval grows to keep it.
+        desired: the configuration of an agent: (revision, digest), revision 0 when there is nothing to say.
         links: by agent; one that was ever accepted stays.
         refused: messages of users that are not the agent they say.
     """
@@ -441,6 +455,7 @@ class FusionSession:
     endpoints: Callable[[str], Iterable[Endpoints]]
     heartbeat_seconds: float = 1.0
     heartbeats_per_second: float = 200.0
+    desired: Callable[[str], tuple[int, str]] = attrs.field(default=lambda agent: (0, ""))
     links: dict[str, AgentLink] = attrs.Factory(dict)
     refused: int = 0
 
@@ -480,7 +495,7 @@ class FusionSession:
             return LoginReply(outcome="superseded", nonce=message.nonce, epoch=link.epoch, reason=reason)
         if (link.epoch, link.instance) != (message.epoch, message.instance):
             link.told = Told(lost=link.told.lost)
-        link.seq = 0
+        link.seq = link.beats = 0
         link.peer, link.epoch, link.instance = peer, message.epoch, message.instance
         link.software, link.sources = message.software, message.sources
         link.logins += 1
@@ -507,9 +522,12 @@ class FusionSession:
             return HeartbeatReply(outcome="login", seq=message.seq, epoch=message.epoch)
         link.happens(Signal.HEARTBEAT, now)
         link.heartbeats += 1
+        link.beats += 1
         link.seq = message.seq
         link.rtt_us = message.rtt_us
         link.payloads = message.payloads
+        link.configuration = message.configuration
+        revision, digest = self.desired(message.agent)
         return HeartbeatReply(
             outcome="ok",
             seq=message.seq,
@@ -517,6 +535,8 @@ class FusionSession:
             heartbeat_ms=self._heard(link, now),
             endpoints=tuple(self.endpoints(message.agent)),
             happenings=link.told.last,
+            revision=revision,
+            digest=digest,
         )
 
     def current(self, peer: bytes, user: tuple[str, str], agent: str, epoch: int) -> AgentLink | None:
@@ -563,6 +583,7 @@ class FusionSession:
         """Time has passed: the links that were lost by it."""
         lost = [link for link in self.links.values() if link.state is LinkState.ONLINE and now >= self._lost_at(link)]
         for link in lost:
+            link.losses += 1
             link.happens(Signal.SILENCE, now)
         return lost
 

@@ -13,12 +13,16 @@ The life of one payload as its control actor sees it: states × events in one ta
     any wanted ──drain──► draining ──exited──► drained ──resume──► spawning
     any ──exited, where policy says so──► awaiting ──resume, restart, want with another revision──► spawning
     killing ──(can't be killed)──► abandoned: as after an exit, and the process is left to itself
+    backing-off ──(the ladder of repairs ends)──► parked ──tick──► spawning      (an alarm, and slow tries for ever)
 
 Rules:
 
 - Never two spawns without an exit (or a failed spawn) between.
 - While a payload is wanted it is always eventually spawned again; it never gives up. What follows on an exit that
   nobody meant is a policy of each payload: back off (the default), start it again at once, or await orders.
+- What is tried when starting again does not help is told by :mod:`protocols.ladder`.
+- Every failure that nobody ordered is told with the configuration that the process had (:class:`Failed`). A process
+  that ended while it took one in is held to have ended by that one; one that fell silent, by the one it ran before.
 - A payload is *ready* when it says so, not when its process exists.
 - Three ways to be unwell: no beat (*silent*), work outstanding and no counter moving (*stalled*), and a refused
   configuration. The first two are killed, in steps that leave evidence: SIGUSR1, SIGABRT, SIGKILL; the third waits for
@@ -45,7 +49,8 @@ from typing import Any, TypeAlias
 import attrs
 
 from protocols.errors import ConfigError
-from protocols.restart import Backoff, BackoffPolicy, positive
+from protocols.ladder import Ladder, LadderPolicy, Rung
+from protocols.restart import BackoffPolicy, positive
 
 
 def _a_few(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:
@@ -71,6 +76,7 @@ class Policy:
 
     Attributes:
         backoff: delays between starts.
+        ladder: what follows when it fails again and again.
         hello_seconds: from spawn (or adoption) to Hello.
         configure_seconds: until an unanswered configuration is sent again.
         silent_seconds: without a beat: hung.
@@ -86,6 +92,7 @@ class Policy:
     """
 
     backoff: BackoffPolicy = attrs.field(factory=BackoffPolicy)
+    ladder: LadderPolicy = attrs.field(factory=LadderPolicy)
     hello_seconds: float = attrs.field(default=20.0, validator=positive)
     configure_seconds: float = attrs.field(default=5.0, validator=positive)
     silent_seconds: float = attrs.field(default=3.0, validator=positive)
@@ -120,6 +127,7 @@ class State(enum.Enum):
     PAUSED = "paused"
     DRAINED = "drained"
     AWAITING = "awaiting"
+    PARKED = "parked"
 
 
 #: Why a process ended: by itself (``exit``), by a ``signal`` that nobody here sent, by the kernel for want of memory
@@ -128,7 +136,9 @@ class State(enum.Enum):
 CAUSES = frozenset({"exit", "signal", "oom", "hang", "protocol", "operator", "spawn", "abandoned"})
 
 #: A process exists, or may.
-ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF, State.DRAINED, State.AWAITING}
+ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF, State.DRAINED, State.AWAITING, State.PARKED}
+#: There is no process, and there will be one when its time comes.
+RESTING = frozenset({State.BACKING_OFF, State.PARKED})
 #: The process has said Hello and is meant to live.
 CONNECTED = frozenset({State.CONFIGURING, State.RUNNING, State.WAITING, State.REFUSED})
 
@@ -138,9 +148,10 @@ CONNECTED = frozenset({State.CONFIGURING, State.RUNNING, State.WAITING, State.RE
 
 @attrs.frozen
 class Want:
-    """It shall run, with the configuration of this revision (never 0)."""
+    """It shall run, with the configuration of this revision (never 0); ``remedy``: which is a repair, not news."""
 
     revision: int
+    remedy: bool = False
 
 
 @attrs.frozen
@@ -335,7 +346,30 @@ class Abandon:
     pid: int
 
 
-Effect: TypeAlias = Spawn | Kill | SendConfigure | SendStop | WakeAt | Capture | Abandon
+@attrs.frozen
+class Failed:
+    """
+    It hangs, or has ended, and nobody ordered it.
+
+    Attributes:
+        revision: of the configuration that is held to be the reason; 0 when it had none yet.
+        kind: one of :data:`CAUSES`.
+        text: for people.
+    """
+
+    revision: int
+    kind: str
+    text: str
+
+
+@attrs.frozen
+class Climbed:
+    """It is on another rung of the ladder: what that means is to be done. ``RESTART``: it is well again."""
+
+    rung: Rung
+
+
+Effect: TypeAlias = Spawn | Kill | SendConfigure | SendStop | WakeAt | Capture | Abandon | Failed | Climbed
 
 
 class InvariantError(AssertionError):
@@ -361,6 +395,8 @@ class Supervisor:
         may_abandon: whether another process may be abandoned.
         complaint: why it is not well, in its own words or ours; empty when it is.
         strangers: events of processes that are not (or no longer) this one; they change nothing.
+        rungs: of the ladder, that this side has.
+        ladder: where it is on it.
         history: the last transitions, ``(now, event, from, to)``.
     """
 
@@ -380,8 +416,13 @@ class Supervisor:
     may_abandon: Callable[[], bool] = attrs.field(default=lambda: True)
     complaint: str = ""
     strangers: int = 0
+    rungs: frozenset[Rung] = frozenset()
     history: deque[tuple[float, str, str, str]] = attrs.field(factory=lambda: deque(maxlen=64))
-    _backoff: Backoff = attrs.field(init=False)
+    ladder: Ladder = attrs.field(init=False)
+    #: The configuration that was sent to this process last; 0 for none.
+    _given: int = 0
+    #: This process's failure has been told.
+    _told: bool = False
     #: When the current state has to end by itself; None for never.
     _due: float | None = None
     #: When it last became running or waiting; None while it is neither.
@@ -409,7 +450,7 @@ class Supervisor:
     _wake: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        self._backoff = Backoff(self.policy.backoff, self.rng)
+        self.ladder = Ladder(self.policy.ladder, self.policy.backoff, self.rng, self.rungs)
 
     # -- the one way in ---------------------------------------------------------------------------------------------
 
@@ -446,10 +487,11 @@ class Supervisor:
             "a token exactly while a process may exist": bool(self.token) == alive,
             "no pid without a process": alive or self.pid == 0,
             "stopped means not wanted": (self.state is not State.STOPPED) or self.wanted == 0,
-            "backing off means wanted, with a time": self.state is not State.BACKING_OFF
+            "resting means wanted, with a time": self.state not in RESTING
             or (self.wanted != 0 and self._due is not None),
             "awaiting means wanted, and not held": self.state is not State.AWAITING
             or (self.wanted != 0 and not self.held),
+            "parked only at the end of the ladder": self.state is not State.PARKED or self.ladder.rung is Rung.PARKED,
             "drained means wanted, and held": self.state is not State.DRAINED or (self.wanted != 0 and self.held),
             "wanted by nobody means on the way out": self.wanted != 0
             or self.state in (State.STOPPED, State.DRAINING, State.KILLING),
@@ -476,9 +518,10 @@ class Supervisor:
 
     @property
     def _silent_seconds(self) -> float:
-        """While it takes in a configuration it may be busy for as long as a start may take."""
+        """Once it has said that it takes the configuration, it may be busy for as long as a start may take."""
         policy = self.policy
-        return max(policy.silent_seconds, policy.hello_seconds if self.state is State.CONFIGURING else 0.0)
+        busy = self.state is State.CONFIGURING and self.running == self.wanted
+        return max(policy.silent_seconds, policy.hello_seconds if busy else 0.0)
 
     def _enter(self, state: State, due: float | None = None) -> None:
         self.state = state
@@ -493,6 +536,7 @@ class Supervisor:
         self._effects.append(Spawn(self.token))
 
     def _configure(self, now: float) -> None:
+        self._given = self.wanted
         self._enter(State.CONFIGURING, now + self.policy.configure_seconds)
         self._effects.append(SendConfigure(self.wanted))
 
@@ -505,22 +549,32 @@ class Supervisor:
         self._planned = False
         self.last_exit = how
         self.cause, self._verdict = self._verdict or kind, ""
-        self.token, self.pid, self.running = "", 0, 0
+        if not planned and self.wanted and self.cause != "operator":
+            self._fail(self._given or self.running, self.cause, how)
+        self.token, self.pid, self.running, self._given, self._told = "", 0, 0, 0, False
         self._outstanding = False
         self._seen_at, self._asleep, self._killed_at, self._struck_at = None, 0.0, None, None
         if not self.wanted:
             self._enter(State.STOPPED)
         elif self.held:
             self._enter(State.DRAINED)
-        elif planned:
+        elif planned or self.cause == "operator":
             self._spawn(now)
         elif self.policy.after(self.name) == AWAIT:
             self._enter(State.AWAITING)
         else:
             if self.policy.after(self.name) == AT_ONCE:
-                self._backoff.reset()
-            delay = self._backoff.failed(ran)
-            self._enter(State.BACKING_OFF, now + delay)
+                self.ladder.changed()
+            step = self.ladder.failed(ran)
+            self._enter(State.PARKED if step.rung is Rung.PARKED else State.BACKING_OFF, now + step.delay)
+            if step.climbed:
+                self._effects.append(Climbed(step.rung))
+
+    def _fail(self, revision: int, kind: str, text: str) -> None:
+        """Tell of it, once for each process."""
+        if not self._told:
+            self._told = True
+            self._effects.append(Failed(revision, kind, text))
 
     def _kill(self, complaint: str, verdict: str, now: float) -> None:
         """Hung: stacks to its log first, then the end of it, step by step."""
@@ -530,6 +584,11 @@ class Supervisor:
         self._step, self._killed_at = 0, None
         self._enter(State.KILLING, now + self.policy.evidence_seconds)
         self._effects += [Capture(complaint), Kill(signal.SIGUSR1)]
+
+    def _hung(self, complaint: str, verdict: str, now: float) -> None:
+        """It is told at once: its end may take a while."""
+        self._fail(self.running or self._given, verdict, complaint)
+        self._kill(complaint, verdict, now)
 
     def _drain(self, now: float) -> None:
         """Ask it to end: over the lifeline when it has one, by signal otherwise."""
@@ -553,14 +612,22 @@ class Supervisor:
         elif missed and self.policy.after(self.name) == AWAIT:
             self._enter(State.AWAITING)
         else:
-            self._backoff.reset()
+            self._renew(event)
             self._spawn(now)
 
     def _missed_exit(self, event: Missed, now: float) -> None:
         self.last_exit, self.cause = event.cause, event.kind
         self._missed = True
 
+    def _renew(self, event: Want) -> None:
+        if event.remedy:
+            self.ladder.remedied()
+        else:
+            self.ladder.changed()
+
     def _want_later(self, event: Want, now: float) -> None:
+        if event.revision != self.wanted:
+            self._renew(event)
         self.wanted = event.revision
 
     def _want_now(self, event: Want, now: float) -> None:
@@ -571,6 +638,7 @@ class Supervisor:
     def _want_change(self, event: Want, now: float) -> None:
         if event.revision != self.wanted:
             self.wanted = event.revision
+            self._renew(event)
             self._configure(now)
 
     def _unwant_now(self, event: Unwant, now: float) -> None:
@@ -595,7 +663,7 @@ class Supervisor:
         self._drain(now)
 
     def _restart_now(self, event: Restart, now: float) -> None:
-        self._backoff.reset()
+        self.ladder.changed()
         self._spawn(now)
 
     def _pause(self, event: Pause, now: float) -> None:
@@ -629,7 +697,7 @@ class Supervisor:
 
     def _unhold_now(self, event: Resume, now: float) -> None:
         self.held = False
-        self._backoff.reset()
+        self.ladder.changed()
         self._spawn(now)
 
     def _strike(self, event: Strike, now: float) -> None:
@@ -727,6 +795,9 @@ class Supervisor:
                     self._due = now + self.policy.configure_seconds
                 return
             well_since = now if self._well_since is None else self._well_since
+            if self.ladder.rung is not Rung.RESTART and now - well_since >= self.policy.backoff.stable_seconds:
+                self.ladder.stable()
+                self._effects.append(Climbed(Rung.RESTART))
             self._enter(State.WAITING if event.state == "waiting" else State.RUNNING)
             if self.state is State.WAITING:
                 self._progress_at = now
@@ -748,15 +819,15 @@ class Supervisor:
 
     def _tick_starting(self, event: Tick, now: float) -> None:
         if self._due is not None and now >= self._due:
-            self._kill(f"no Hello within {self.policy.hello_seconds:g} s", "protocol", now)
+            self._hung(f"no Hello within {self.policy.hello_seconds:g} s", "protocol", now)
 
     def _tick_connected(self, event: Tick, now: float) -> None:
         if now - self._beat_at >= self._silent_seconds:
-            self._kill(f"silent: no beat for {self._silent_seconds:g} s", "hang", now)
+            self._hung(f"silent: no beat for {self._silent_seconds:g} s", "hang", now)
         elif (
             self.state is State.RUNNING and self._outstanding and now - self._progress_at >= self.policy.stalled_seconds
         ):
-            self._kill(
+            self._hung(
                 f"stalled: work outstanding, no counter moved for {self.policy.stalled_seconds:g} s", "hang", now
             )
         elif self._due is not None and now >= self._due:
@@ -872,6 +943,8 @@ TRANSITIONS |= {
     (State.KILLING, Exited): _S._exited,
     (State.KILLING, Tick): _S._tick_killing,
 }
+#: Parked it waits for its next start, as between any two.
+TRANSITIONS |= {(State.PARKED, event): TRANSITIONS[State.BACKING_OFF, event] for event in typing.get_args(Event)}
 for _state in CONNECTED:
     TRANSITIONS |= {
         (_state, Want): _S._want_change,

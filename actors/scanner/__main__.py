@@ -26,11 +26,15 @@ from protocols.codec import DATA_LIMITS
 
 @attrs.frozen
 class ScannerConfig:
-    """What a scanner is told: its source, its number among the source's scanners, what the host denies, its limits."""
+    """
+    What a scanner is told: its source, its number among the source's scanners, what the host denies, a digest of what
+    decides which entries belong to the source, its limits.
+    """
 
     source: SourceConfig
     slot: int = attrs.field(validator=between(0, MAX_SCANNERS - 1))
     deny: DataDeny = attrs.Factory(DataDeny)
+    rules: str = ""
     limits: ScannerLimits = attrs.Factory(ScannerLimits)
 
 
@@ -69,11 +73,26 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
                 denied=left_out,
             )
 
-        worker = Worker(told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits)
+        worker = Worker(told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits, told.rules)
         worker.start()
+
+        def adjust(config: dict[str, Any]) -> bool:
+            """Bounds, and what of a source is no scanner's business, change while it works."""
+            new = structure(ScannerConfig, config)
+            source = attrs.evolve(
+                new.source,
+                scanners=told.source.scanners,
+                fast_audit_seconds=told.source.fast_audit_seconds,
+                full_audit_seconds=told.source.full_audit_seconds,
+            )
+            if attrs.evolve(new, source=source, limits=told.limits) != told:
+                return False
+            worker.adjust(new.limits)
+            return True
+
+        host.adjust = adjust
         host.ready(source=name)
-        period = min(0.25, told.limits.stuck_seconds / 4)
-        while not host.stop_requested.wait(period):
+        while not host.stop_requested.wait(worker.period):
             worker.check(time.monotonic())
         if worker.stop(1.0):
             mounts.close()

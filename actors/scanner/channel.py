@@ -1,8 +1,9 @@
 """
 The connection to the watcher on which it passes its inotify descriptor, as one SEQPACKET message with SCM_RIGHTS.
 
-The message is msgpack ``{"epoch": int, "mask": int}``; ours before it ``{"slot": int, "pid": int}``. End of file on
-either side means that the other process is gone. See unix(7).
+The message is msgpack ``{"epoch": int, "mask": int}``; ours before it ``{"slot": int, "pid": int, "rules": str}``. A
+watcher of other rules (patterns, what the host denies) closes the connection: one of the two has still to be
+configured. End of file on either side means that the other process is gone. See unix(7).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class WatcherChannel:
     mask: int
 
     @classmethod
-    def connect(cls, path: str, slot: int) -> WatcherChannel:
+    def connect(cls, path: str, slot: int, rules: str = "") -> WatcherChannel:
         """
         Connect and receive the descriptor. Blocks until the watcher answers.
 
@@ -38,7 +39,7 @@ class WatcherChannel:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             connection.connect(path)
-            connection.send(pack({"slot": slot, "pid": os.getpid()}))
+            connection.send(pack({"slot": slot, "pid": os.getpid(), "rules": rules}))
             message, fds, _, _ = socket.recv_fds(connection, 4096, 1)
             if not message or not fds:
                 raise ConnectionResetError(f"{path}: the watcher closed the connection")

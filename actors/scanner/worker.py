@@ -69,6 +69,7 @@ class Worker:
         channel_path: unix socket of the watcher.
         make_looker: builds a looker for one thread.
         host: counters (entries, works, stuck, refused), gauges and state for the beat.
+        rules: told to the watcher, which takes scanners of its own rules only.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Worker:
         make_looker: Callable[[Callable[[int], int], Place], Looker],
         host: Host,
         limits: ScannerLimits,
+        rules: str = "",
     ) -> None:
         self._slot = slot
+        self._rules = rules
         self._work_socket, self._found_socket = work, found
         self._channel_path = channel_path
         self._make_looker = make_looker
@@ -106,6 +109,10 @@ class Worker:
         self._seen = (0, 0.0)
 
     # -- the main thread's side ---------------------------------------------------------------------------------------
+
+    def adjust(self, limits: ScannerLimits) -> None:
+        """Other bounds from now on; from any thread."""
+        self._limits = limits
 
     def start(self) -> None:
         """Begin to work."""
@@ -135,6 +142,11 @@ class Worker:
                 os.close(self._wake)
                 self._wake = -1
             return True
+
+    @property
+    def period(self) -> float:
+        """Seconds between two checks."""
+        return min(0.25, self._limits.stuck_seconds / 4)
 
     def check(self, now: float) -> None:
         """
@@ -204,7 +216,7 @@ class Worker:
         channel = self._channel
         if channel is None:
             try:
-                channel = self._channel = WatcherChannel.connect(self._channel_path, self._slot)
+                channel = self._channel = WatcherChannel.connect(self._channel_path, self._slot, self._rules)
             except OSError:
                 # No watcher yet: it is started by the same hands as we are.
                 self._wait(None, 100)

@@ -41,13 +41,15 @@ _READ = 1 << 18
 @attrs.frozen
 class WatcherConfig:
     """
-    What a watcher is told: its source, a folder for its state, its limits; and what the host denies, which its scanners
-    leave out: when that changes everything has to be looked at again.
+    What a watcher is told: its source, a folder for its state, its limits; a digest of what decides which entries are
+    the source's, which its scanners must have too; and what the host denies, which they leave out: when that changes
+    everything has to be looked at again.
     """
 
     source: SourceConfig
     state: str
     deny: DataDeny = attrs.Factory(DataDeny)
+    rules: str = ""
     limits: WatcherLimits = attrs.Factory(WatcherLimits)
 
 
@@ -99,10 +101,8 @@ class Watcher:
         self._memory = Memory.load(Path(config.state) / "watcher.json")
         context = zmq.Context()
         self._context = context
-        self._works = [
-            MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://work.{source.name}.{slot}", hwm=16))
-            for slot in range(source.scanners)
-        ]
+        self._works: list[MeshSocket] = []
+        self._open_works()
         self._found = MeshSocket(
             open_socket(context, zmq.PULL, bind=f"ipc://found.{source.name}", hwm=64, max_size=DATA_LIMITS.size)
         )
@@ -115,6 +115,32 @@ class Watcher:
         self._sent = 0  # number of the last item handed to the syncer
         self._more = trio.Event()
         self._totals = dict(host.counters)  # of epochs and configurations that have ended
+
+    def _open_works(self) -> None:
+        """One socket for each scanner; those of scanners that are not wanted any more stay, and idle."""
+        source = self._config.source
+        for slot in range(len(self._works), source.scanners):
+            endpoint = f"ipc://work.{source.name}.{slot}"
+            self._works.append(MeshSocket(open_socket(self._context, zmq.PUSH, bind=endpoint, hwm=16)))
+
+    def adjust(self, config: dict[str, Any]) -> bool:
+        """Bounds, audit periods and the number of scanners change while it works; for the rest it begins anew."""
+        new, told = structure(WatcherConfig, config), self._config
+        source = attrs.evolve(
+            new.source,
+            scanners=told.source.scanners,
+            fast_audit_seconds=told.source.fast_audit_seconds,
+            full_audit_seconds=told.source.full_audit_seconds,
+        )
+        if attrs.evolve(new, source=source, limits=told.limits) != told:
+            return False
+        self._config = new
+        self._open_works()
+        self._core.adjust(
+            new.limits, fast_audit=new.source.fast_audit_seconds, full_audit=new.source.full_audit_seconds
+        )
+        self._host.log.info("adjusted")
+        return True
 
     def _new_core(self) -> WatcherCore:
         source = self._config.source
@@ -151,6 +177,7 @@ class Watcher:
                 nursery.start_soon(self._send_items)
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self._read)
+                self._host.adjust = self.adjust
                 self._host.ready(epoch=str(self._core.epoch))
         finally:
             listener.close()
@@ -194,9 +221,14 @@ class Watcher:
             with trio.move_on_after(5):
                 await trio.lowlevel.wait_readable(connection)
                 hello = unpack(connection.recv(4096))
-                slot = hello["slot"]
-            if type(slot) is not int or not 0 <= slot < len(self._works):
-                self._host.log.warning("no scanner of ours", extra={"slot": slot, "accepted": len(self._works)})
+                slot, rules = hello["slot"], hello.get("rules", "")
+            scanners = self._config.source.scanners
+            if type(slot) is not int or not 0 <= slot < scanners:
+                self._host.log.warning("no scanner of ours", extra={"slot": slot, "accepted": scanners})
+                return
+            if rules != self._config.rules:
+                # It, or this watcher, has still to be configured; what it finds now would be wrong by then.
+                self._host.log.info("a scanner of other rules", extra={"slot": slot})
                 return
             core = self._core
             if slot in self._connections:

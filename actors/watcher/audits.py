@@ -42,6 +42,12 @@ class Audits:
         self._full_credit = 0.0
         self.finished = 0
 
+    def adjust(self, *, fast_period: float, full_period: float, per_second: int) -> None:
+        """Other periods and another rate from now on; a fast pass is due no later than the new period says."""
+        if self._fast_due is not None and self._last is not None:
+            self._fast_due = min(self._fast_due, self._last + fast_period)
+        self._fast_period, self._full_period, self._per_second = fast_period, full_period, float(per_second)
+
     def tick(self, now: float, wall: int) -> None:
         """Time passes: allowances grow, sweeps end and begin."""
         elapsed = 0.0 if self._last is None else max(0.0, now - self._last)

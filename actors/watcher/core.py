@@ -154,6 +154,12 @@ class WatcherCore:
         self._emit([Root(self.table.id_of(ROOT))])
         self._queue(ROOT, self.phases.begin())
 
+    def adjust(self, limits: WatcherLimits, *, fast_audit: float, full_audit: float) -> None:
+        """Other bounds and audit periods from now on; nothing that is known or under way changes."""
+        self.limits = limits
+        self._links.limit = limits.links
+        self._audits.adjust(fast_period=fast_audit, full_period=full_audit, per_second=limits.audit_dirs_per_second)
+
     # -- events -------------------------------------------------------------------------------------------------------
 
     def events(self, records: bytes, wall: int, *, drained: bool) -> None:

@@ -19,11 +19,11 @@ Place = tuple[int, bytes]
 class HardLinks:
     """
     Args:
-        limit: names kept; further ones are not remembered.
+        limit: names kept; further ones are not remembered. May be changed at any time.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._places: dict[int, set[Place]] = {}
         self._inode: dict[Place, int] = {}
 
@@ -36,7 +36,7 @@ class HardLinks:
         if before == ino:
             return iter(())
         left = self.forget(place)
-        if len(self._inode) < self._limit:
+        if len(self._inode) < self.limit:
             self._inode[place] = ino
             self._places.setdefault(ino, set()).add(place)
         return left

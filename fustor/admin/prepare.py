@@ -153,7 +153,7 @@ def _keys(state: State) -> None:
     shut_out = {pair.public for pair in keys_in(fusion.keys / "revoked").values()}
     for pair in (
         load_or_create(str(agent.keys / "agent.key"), AGENT, "agent"),
-        load_or_create(str(fusion.keys / "admin.key"), OPERATOR, "operator"),
+        load_or_create(str(fusion.keys / "admin.key"), OPERATOR, "deployer"),
     ):
         if pair.public not in shut_out:
             write_public(str(fusion.keys / "authorized" / f"{pair.name}.pub"), pair)

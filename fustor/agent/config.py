@@ -16,10 +16,12 @@ import attrs
 
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
-from fustor.runtime.config import read_toml, shorten, structure
+from fustor.runtime.config import ConfigFaults, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.deny import DataDeny
+from fustor.runtime.document import DataLimits, DataSide
 from fustor.runtime.source import NAME, SourceConfig
+from protocols.desired import ProbationPolicy
 from protocols.errors import ConfigError
 from protocols.orders import FUSION, KINDS, OrderPolicy
 from protocols.supervision import Policy
@@ -76,6 +78,7 @@ class AgentLimits:
         shell: how payloads are supervised.
         orders: what is borne of orders.
         audit: size of the audit log.
+        probation: when a configuration of Fusion is good, and when it is bad.
         watcher, scanner, syncer: passed on to these payloads, which validate them.
     """
 
@@ -83,6 +86,7 @@ class AgentLimits:
     shell: Policy = attrs.field(factory=Policy)
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
+    probation: ProbationPolicy = attrs.field(factory=ProbationPolicy)
     watcher: dict[str, Any] = attrs.Factory(dict)
     scanner: dict[str, Any] = attrs.Factory(dict)
     syncer: dict[str, Any] = attrs.Factory(dict)
@@ -97,13 +101,30 @@ def _kinds(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value:
 @attrs.frozen(kw_only=True)
 class DenySection(DataDeny):
     """
-    ``[deny]``: what nobody may order of this host, and what of its files is never shown, whatever Fusion says.
+    ``[deny]``: what nobody may order or configure on this host, and what of its files is never shown, whatever Fusion
+    says.
 
     Attributes:
         orders: kinds of orders.
+        configuration: whether every configuration of Fusion is refused.
     """
 
     orders: tuple[str, ...] = attrs.field(default=(), validator=_kinds)
+    configuration: bool = False
+
+    def check(self, sources: tuple[SourceConfig, ...], file: str = "") -> None:
+        """
+        Raises:
+            ConfigFaults: a root is in a denied directory.
+        """
+        faults = []
+        for index, source in enumerate(sources):
+            denied = self.covers(source.root)
+            if denied:
+                accepted = f"a directory outside {denied} is accepted, see [deny] in the configuration of this host"
+                faults.append(ConfigError(f"sources[{index}].root", source.root, accepted, file))
+        if faults:
+            raise ConfigFaults(tuple(faults))
 
     @property
     def data(self) -> dict[str, Any]:
@@ -128,8 +149,15 @@ class AgentConfig:
             "" if section.fusion_key else os.path.join(section.state, "keys", "fusion.pub")
         )
 
+    @property
+    def data_side(self) -> DataSide:
+        """What the file says of the data side: it holds until Fusion desires something else."""
+        limits = self.limits
+        return DataSide(self.sources, DataLimits(limits.watcher, limits.scanner, limits.syncer))
+
     def __attrs_post_init__(self) -> None:
         checks.distinct("sources", [source.name for source in self.sources], "names of sources")
+        self.deny.check(self.sources)
 
 
 def build(data: dict[str, Any], *, file: str = "", base: str = ".") -> AgentConfig:

@@ -19,20 +19,35 @@ import zmq
 
 import fustor
 from fustor.agent.config import AgentConfig
+from fustor.agent.desired import Desired
 from fustor.agent.link import Link
 from fustor.agent.memory import Memory
 from fustor.agent.payloads import payloads
 from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
 from fustor.runtime.diagnosis import Diagnoses
+from fustor.runtime.document import DataSide
 from fustor.runtime.endpoint import parse_endpoint
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import KeyPair, load_public, load_secret
+from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.performing import Executor
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ClientCurve
+from protocols.desired import Mark
 from protocols.happenings import Teller
-from protocols.messages import CHUNK_BYTES, Chunk, Endpoints, Fetch, Happenings, HeartbeatReply, Order
+from protocols.ladder import Rung
+from protocols.messages import (
+    CHUNK_BYTES,
+    Chunk,
+    Document,
+    Endpoints,
+    Fetch,
+    Happenings,
+    HeartbeatReply,
+    Order,
+    WantDocument,
+)
 from protocols.orders import Performer
 from protocols.session import Accepted, AgentPolicy, AgentSession, Refused, Superseded
 
@@ -73,7 +88,11 @@ class AgentControl:
             endpoint=lifeline,
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),
+            rungs=frozenset({Rung.CONFIGURATION}),
         )
+        self.desired = Desired(config, self.shell, specs=self._specs, ask=self._want_document, log=log)
+        self.shell.on_failed = self.desired.failed
+        self.shell.on_climbed = self.desired.climbed
         self.teller = Teller(self.shell.story)
         self.shell.on_news = self._tell
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
@@ -96,6 +115,7 @@ class AgentControl:
             sources=tuple([source.name for source in config.sources]),
             rng=random.Random(),
             policy=policy or AgentPolicy(),
+            configuration=self.desired.rollout.status,
         )
         self.link = Link(
             self._context,
@@ -111,6 +131,7 @@ class AgentControl:
 
     async def run(self) -> None:
         """Until SIGTERM; returns when the payloads are stopped and Fusion was told."""
+        self.desired.begin()
         self._set_desired()
         try:
             await serve(
@@ -120,6 +141,7 @@ class AgentControl:
                     "link": self.link.run,
                     "memory": self.memory.keep,
                     "orders": self.executor.run,
+                    "configuration": self.desired.run,
                     "fetches": self._serve_fetches,
                 },
                 log=self._log,
@@ -131,8 +153,11 @@ class AgentControl:
 
     # -- orders and news --------------------------------------------------------------------------------------------
 
-    def _ask(self, message: Order | Fetch) -> None:
-        """Fusion wants something."""
+    def _ask(self, message: Order | Fetch | Document) -> None:
+        """Fusion wants something, or brings it."""
+        if isinstance(message, Document):
+            self.desired.arrived(message)
+            return
         if isinstance(message, Order):
             self.executor.take(message, self.link.session.age_of(message.beat, trio.current_time()))
             return
@@ -156,6 +181,11 @@ class AgentControl:
     def _confirmed(self, reply: HeartbeatReply) -> None:
         self.teller.confirm(reply.happenings)
         self._tell()
+        self.desired.told(Mark(reply.revision, reply.digest))
+
+    def _want_document(self, revision: int) -> None:
+        """What is not answered is asked for again."""
+        self.link.send(WantDocument(agent=self.config.agent.id, epoch=self.memory.epoch, revision=revision))
 
     async def _serve_fetches(self) -> None:
         async for wanted in self._fetched:
@@ -167,6 +197,8 @@ class AgentControl:
         session = self.link.session
         return {
             "configuration": attrs.asdict(self.config),
+            "data_side": attrs.asdict(self.desired.side),
+            "desired": attrs.asdict(self.desired.rollout.status()),  # type: ignore[arg-type]
             "session": {
                 "state": session.state.value,
                 "epoch": session.epoch,
@@ -174,7 +206,12 @@ class AgentControl:
                 "logins": session.logins,
                 "heartbeats": session.heartbeats,
             },
-            "counters": {**self.shell.counters, **self.link.counters, **self.executor.performer.counters},
+            "counters": {
+                **self.shell.counters,
+                **self.link.counters,
+                **self.executor.performer.counters,
+                **self.desired.counters,
+            },
             "failures": dict(self.shell.failures),
         }
 
@@ -209,5 +246,10 @@ class AgentControl:
             return False
         return True
 
+    def _specs(self, side: DataSide) -> list[PayloadSpec]:
+        return payloads(self.config, side, self.memory.endpoints, superseded=self._superseded)
+
     def _set_desired(self) -> None:
-        self.shell.set_desired(payloads(self.config, self.memory.endpoints, superseded=self._superseded))
+        """Where the payloads' data goes, or whether it may, has changed; what they do has not."""
+        self.desired.renew()
+        self.shell.set_desired(self._specs(self.desired.side))

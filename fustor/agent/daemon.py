@@ -86,7 +86,7 @@ def check_sources(config: AgentConfig, file: str) -> list[str]:
     faults: list[str] = []
     prefix = f"{file}: " if file else ""
     for index, source in enumerate(config.sources):
-        asked = scanner_config(config, source, 0)
+        asked = scanner_config(config, config.data_side, source, 0)
         said = daemon.check_payload("actors.scanner", asked)
         faults += [f"{prefix}sources[{index}] ({source.name}): {fault}" for fault in said]
     return faults

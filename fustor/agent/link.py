@@ -21,6 +21,7 @@ from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.messages import (
     Chunk,
+    Document,
     Fetch,
     Happenings,
     HeartbeatReply,
@@ -29,6 +30,7 @@ from protocols.messages import (
     Order,
     OrderResult,
     PayloadStatus,
+    WantDocument,
 )
 from protocols.session import (
     Accepted,
@@ -56,7 +58,7 @@ class Link:
         session: not started yet.
         statuses: of the payloads, for heartbeats.
         on_outcome: told of Accepted, Superseded and Refused.
-        on_request: told of an order or a fetch of this session; answers with :meth:`send`.
+        on_request: told of an order, a fetch or a document for this session; answers with :meth:`send`.
         on_reply: told of each answered heartbeat.
         log: for transitions.
     """
@@ -71,7 +73,7 @@ class Link:
         statuses: Callable[[], tuple[PayloadStatus, ...]],
         on_outcome: Callable[[Accepted | Superseded | Refused], None],
         log: logging.Logger,
-        on_request: Callable[[Order | Fetch], None] = lambda message: None,
+        on_request: Callable[[Order | Fetch | Document], None] = lambda message: None,
         on_reply: Callable[[HeartbeatReply], None] = lambda message: None,
     ) -> None:
         self.session = session
@@ -103,7 +105,7 @@ class Link:
             finally:
                 self._close()
 
-    def send(self, message: Happenings | OrderResult | Chunk) -> bool:
+    def send(self, message: Happenings | OrderResult | Chunk | WantDocument) -> bool:
         """Send it now if Fusion is there and takes it; whoever needs it asks again."""
         if self._socket is None or self.session.state is not AgentState.ONLINE:
             return False
@@ -130,12 +132,12 @@ class Link:
 
     def _hear(self, frames: list[bytes]) -> list[AgentEffect]:
         try:
-            message: Any = decode(frames[-1], LoginReply, HeartbeatReply, Order, Fetch)
+            message: Any = decode(frames[-1], LoginReply, HeartbeatReply, Order, Fetch, Document)
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message of Fusion", extra={"error": str(error)})
             return []
-        if isinstance(message, Order | Fetch):
+        if isinstance(message, Order | Fetch | Document):
             if message.epoch != self.session.epoch or self.session.state is not AgentState.ONLINE:
                 self.counters["strays"] += 1  # meant for another session
             else:

@@ -6,14 +6,17 @@ What this module does not do: start or validate them.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from fustor.agent.config import AgentConfig
+from fustor.runtime.document import DataSide
 from fustor.runtime.endpoint import parse_endpoint
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.source import SourceConfig
@@ -27,18 +30,43 @@ def _argv(kind: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", f"actors.{kind}")
 
 
-def watcher_config(config: AgentConfig, source: SourceConfig) -> dict[str, Any]:
+def rules_of(source: SourceConfig, deny: Mapping[str, Any]) -> str:
+    """A digest of what decides which entries belong to ``source``; a watcher takes scanners of its own rules only."""
+    decides = ("root", "include", "exclude", "include_regex", "exclude_regex", "one_filesystem")
+    content = json.dumps([[getattr(source, name) for name in decides], dict(deny)], sort_keys=True)
+    return hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
+
+
+def state_folder(config: AgentConfig, source: str) -> str:
+    """Where the watcher of ``source`` keeps its state."""
+    return os.path.join(config.agent.state, "sources", source)
+
+
+def watcher_config(config: AgentConfig, side: DataSide, source: SourceConfig) -> dict[str, Any]:
     """What the watcher of ``source`` is told."""
-    state = os.path.join(config.agent.state, "sources", source.name)
-    return {"source": attrs.asdict(source), "state": state, "deny": config.deny.data, "limits": config.limits.watcher}
+    deny = config.deny.data
+    return {
+        "source": attrs.asdict(source),
+        "state": state_folder(config, source.name),
+        "deny": deny,
+        "rules": rules_of(source, deny),
+        "limits": side.limits.watcher,
+    }
 
 
-def scanner_config(config: AgentConfig, source: SourceConfig, slot: int) -> dict[str, Any]:
+def scanner_config(config: AgentConfig, side: DataSide, source: SourceConfig, slot: int) -> dict[str, Any]:
     """What scanner ``slot`` of ``source`` is told."""
-    return {"source": attrs.asdict(source), "slot": slot, "deny": config.deny.data, "limits": config.limits.scanner}
+    deny = config.deny.data
+    return {
+        "source": attrs.asdict(source),
+        "slot": slot,
+        "deny": deny,
+        "rules": rules_of(source, deny),
+        "limits": side.limits.scanner,
+    }
 
 
-def syncer_config(config: AgentConfig, endpoints: Endpoints) -> dict[str, Any]:
+def syncer_config(config: AgentConfig, side: DataSide, endpoints: Endpoints) -> dict[str, Any]:
     """What the syncer of a source is told. A wildcard host in ``endpoints`` is the host where Fusion was reached."""
     host = parse_endpoint(config.agent.fusion).host
     return {
@@ -48,16 +76,19 @@ def syncer_config(config: AgentConfig, endpoints: Endpoints) -> dict[str, Any]:
         "acks": parse_endpoint(endpoints.acks).reached_by(host).zmq,
         "server_key": endpoints.server_key,
         "key_file": os.path.join(config.agent.state, "keys", "agent.key"),
-        "limits": config.limits.syncer,
+        "limits": side.limits.syncer,
     }
 
 
-def payloads(config: AgentConfig, endpoints: Iterable[Endpoints], *, superseded: bool = False) -> list[PayloadSpec]:
+def payloads(
+    config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints], *, superseded: bool = False
+) -> list[PayloadSpec]:
     """
     Every payload that is wanted.
 
     Args:
-        config: the agent's configuration.
+        config: the agent's configuration: who and where it is.
+        side: what its payloads shall do.
         endpoints: where each source sends its data, as far as Fusion has said.
         superseded: a later session of this agent exists, so nothing may be sent.
 
@@ -66,15 +97,15 @@ def payloads(config: AgentConfig, endpoints: Iterable[Endpoints], *, superseded:
     """
     known = {e.source: e for e in endpoints}
     wanted: list[PayloadSpec] = []
-    for source in config.sources:
+    for source in side.sources:
         watcher = PayloadSpec(
-            f"watcher.{source.name}", _argv("watcher"), watcher_config(config, source), stop_rank=_WATCHER
+            f"watcher.{source.name}", _argv("watcher"), watcher_config(config, side, source), stop_rank=_WATCHER
         )
         wanted.append(watcher)
         for slot in range(source.scanners):
-            told = scanner_config(config, source, slot)
+            told = scanner_config(config, side, source, slot)
             wanted.append(PayloadSpec(f"scanner.{source.name}.{slot}", _argv("scanner"), told, stop_rank=_SCANNER))
         if source.name in known and not superseded:
-            told = syncer_config(config, known[source.name])
+            told = syncer_config(config, side, known[source.name])
             wanted.append(PayloadSpec(f"syncer.{source.name}", _argv("syncer"), told, stop_rank=_SYNCER))
     return wanted

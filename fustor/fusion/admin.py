@@ -15,10 +15,22 @@ order       id target kind payload="" ttl=""    by kind  the order, as ``order-s
             signal="" lines=""
 order-state id                                  anybody  id, number, target, kind, payload, by, state, final, text, data
 fetch       id offset="0"                       actors   ``{total, data}``: a piece of a diagnosis
+config      agent="" revision=""                anybody  a configuration and what its agent makes of it
+config-     revision                            anybody  ``{agent}``: whose it is
+ owner
+config-     agent=""                            anybody  ``{revisions, removed}``
+ history
+config-push agent="" document reason file=""    deployer the revision that it became
+config-     agent="" revision reason            deployer the same
+ rollback
+config-     agent="" reason                     deployer the same
+ unset
 =========== =================================== ======== ============================================================
 
 Everybody who may connect has one of the roles observer, operator and deployer; what an order needs is in
-:data:`protocols.orders.KINDS`. All arguments are text.
+:data:`protocols.orders.KINDS`. All arguments are text. For configurations the empty agent is the fleet-wide default.
+
+Operations in :data:`SLOW` need the disk: their answers are awaitable.
 
 What this module does not do: receive or send (see ``fustor.fusion.control``), or carry an order out.
 """
@@ -34,6 +46,7 @@ import attrs
 
 import fustor
 from fustor.fusion.config import FusionConfig
+from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.orders import Orders
 from fustor.fusion.payloads import query_addresses, view_addresses
@@ -45,6 +58,7 @@ from protocols.session import AgentLink, FusionSession
 
 _ANYBODY = ROLES
 _ACTORS = frozenset({OPERATOR, DEPLOYER})
+_DEPLOYERS = frozenset({DEPLOYER})
 
 
 @attrs.define(eq=False)
@@ -62,6 +76,7 @@ class Administration:
         started: when this control actor did.
         events: what happened anywhere.
         orders: gives and follows them.
+        desired: the configurations of agents.
     """
 
     config: FusionConfig
@@ -73,6 +88,7 @@ class Administration:
     started: float
     events: Events
     orders: Orders
+    desired: Desired
 
     def answer(self, role: str, op: str, args: Mapping[str, Any], *, by: str = "") -> Any:
         """
@@ -96,17 +112,7 @@ class Administration:
                 shown = repr(value)[:64]
                 raise RequestError(name, shown, "a name is accepted" if value is not None else "it is required: a name")
         given = {name: args.get(name, default) for name, default in needed.items()}
-        return act(self, **given, by=by, role=role) if op == "order" else act(self, **given)
-
-    def fetch_of(self, role: str, args: Mapping[str, Any]) -> tuple[str, int]:
-        """
-        Id and offset of a ``fetch``.
-
-        Raises:
-            RequestError: as :meth:`answer`.
-        """
-        order_id, offset = self.answer(role, "fetch", args)
-        return order_id, offset
+        return act(self, **given, by=by, role=role) if op in _CHANGES else act(self, **given)
 
     def _ping(self) -> Any:
         return {"pong": True}
@@ -164,10 +170,14 @@ class Administration:
             "rtt_us": link.rtt_us,
             "logins": link.logins,
             "heartbeats": link.heartbeats,
+            "seq": link.seq,
+            "beats": link.beats,
+            "losses": link.losses,
             "superseded": link.superseded,
             "farewell": link.farewell,
             "sources": list(link.sources),
             "payloads": [_plain(status) for status in link.payloads],
+            "configuration": _plain(link.configuration),
         }
 
     def _payloads(self, agent: str) -> Any:
@@ -200,7 +210,25 @@ class Administration:
         return self.orders.give(target, kind, payload, args, order_id=id, by=by, role=role, ttl=seconds)
 
     def _fetch(self, id: str, offset: str) -> Any:  # noqa: A002
-        return id, _number("offset", offset)
+        return self.orders.piece(id, _number("offset", offset))
+
+    def _config(self, agent: str, revision: str) -> Any:
+        return self.desired.show(agent, _number("revision", revision or "0"))
+
+    def _config_owner(self, revision: str) -> Any:
+        return self.desired.owner(_number("revision", revision))
+
+    def _config_history(self, agent: str) -> Any:
+        return self.desired.history(agent)
+
+    def _config_push(self, agent: str, document: str, reason: str, file: str, by: str, role: str) -> Any:
+        return self.desired.push(agent, document, reason, file or "(document)", by=by, role=role)
+
+    def _config_rollback(self, agent: str, revision: str, reason: str, by: str, role: str) -> Any:
+        return self.desired.rollback(agent, _number("revision", revision), reason, by=by, role=role)
+
+    def _config_unset(self, agent: str, reason: str, by: str, role: str) -> Any:
+        return self.desired.unset(agent, reason, by=by, role=role)
 
 
 def _number(name: str, value: str) -> int:
@@ -210,7 +238,7 @@ def _number(name: str, value: str) -> int:
 
 
 def _plain(status: Any) -> dict[str, Any]:
-    """A PayloadStatus as plain data (its decorator hides from type checkers that it is an attrs class)."""
+    """A record of a message as plain data (its decorator hides from type checkers that it is an attrs class)."""
     return attrs.asdict(status)
 
 
@@ -230,4 +258,22 @@ OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[...,
     ),
     "order-state": (_ANYBODY, {"id": None}, Administration._order_state),
     "fetch": (_ACTORS, {"id": None, "offset": "0"}, Administration._fetch),
+    "config": (_ANYBODY, {"agent": "", "revision": ""}, Administration._config),
+    "config-owner": (_ANYBODY, {"revision": None}, Administration._config_owner),
+    "config-history": (_ANYBODY, {"agent": ""}, Administration._config_history),
+    "config-push": (
+        _DEPLOYERS,
+        {"agent": "", "document": None, "reason": None, "file": ""},
+        Administration._config_push,
+    ),
+    "config-rollback": (
+        _DEPLOYERS,
+        {"agent": "", "revision": None, "reason": None},
+        Administration._config_rollback,
+    ),
+    "config-unset": (_DEPLOYERS, {"agent": "", "reason": None}, Administration._config_unset),
 }
+#: Operations that are told who asked.
+_CHANGES = frozenset({"order", "config-push", "config-rollback", "config-unset"})
+#: Operations whose answers need the disk, and are awaitable.
+SLOW = frozenset({"fetch"} | {op for op in OPERATIONS if op.startswith("config")})

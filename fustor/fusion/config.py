@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from fustor.fusion.desired import DesiredLimits
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
 from fustor.runtime.config import between, read_toml, shorten, structure
@@ -106,6 +107,7 @@ class FusionLimits:
         shell: how payloads are supervised.
         orders: what is borne of orders.
         audit: size of the audit log.
+        configuration: what is kept of agents' configurations.
         view, query: passed on to these payloads, which validate them.
     """
 
@@ -113,6 +115,7 @@ class FusionLimits:
     shell: Policy = attrs.field(factory=Policy)
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
+    configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
     view: dict[str, Any] = attrs.Factory(dict)
     query: dict[str, Any] = attrs.Factory(dict)
 

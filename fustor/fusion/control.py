@@ -17,8 +17,9 @@ import attrs
 import trio
 import zmq
 
-from fustor.fusion.admin import Administration
+from fustor.fusion.admin import SLOW, Administration
 from fustor.fusion.config import FusionConfig
+from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.orders import Orders
 from fustor.fusion.payloads import agent_endpoints, payloads
@@ -32,11 +33,12 @@ from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
 from protocols.codec import CONTROL_LIMITS, decode, encode
-from protocols.errors import ProtocolError, RequestError
+from protocols.errors import MachineError, ProtocolError, RequestError
 from protocols.messages import (
     AdminReply,
     AdminRequest,
     Chunk,
+    Document,
     Fetch,
     Goodbye,
     Happenings,
@@ -46,11 +48,14 @@ from protocols.messages import (
     LoginReply,
     Order,
     OrderResult,
+    WantDocument,
 )
 from protocols.orders import FUSION, ROLES
 from protocols.session import FusionSession
 
 _AGENTS = frozenset({"agent"})
+#: What agents may say.
+_OF_AGENTS = (Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk, WantDocument)
 #: How often it is looked whether a key was withdrawn that is not heard of meanwhile.
 KEYS_SECONDS = 0.5
 #: Answers that need the disk, at a time.
@@ -96,6 +101,10 @@ class FusionControl:
         self.shell.on_news = self._hear_ourselves
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
         self._agents_socket: MeshSocket | None = None
+        self.desired = Desired(
+            state, config.limits.configuration, self.session, self.audit, send=self._send_agent, log=log
+        )
+        self.session.desired = self.desired.of
         self.orders = Orders(
             state,
             config.limits.orders,
@@ -116,6 +125,7 @@ class FusionControl:
             trio.current_time(),
             self.events,
             self.orders,
+            self.desired,
         )
 
     async def run(self) -> None:
@@ -127,6 +137,7 @@ class FusionControl:
             "admin": self._serve_admin,
             "orders": self.orders.run,
             "keys": self._watch_keys,
+            "configurations": self.desired.run,
         }
         try:
             await serve(self._keeper, self.shell, services, log=self._log)
@@ -142,7 +153,12 @@ class FusionControl:
     def _describe(self) -> dict[str, Any]:
         return {
             "configuration": attrs.asdict(self.config),
-            "counters": {**self.counters, **self.shell.counters, **self.orders.issuer.counters},
+            "counters": {
+                **self.counters,
+                **self.shell.counters,
+                **self.orders.issuer.counters,
+                **self.desired.counters,
+            },
             "failures": dict(self.shell.failures),
             "agents": [
                 {"agent": link.agent, "link": link.state.value, "epoch": link.epoch, "rtt_us": link.rtt_us}
@@ -199,7 +215,7 @@ class FusionControl:
             self._agents_socket = None
             socket.close()
 
-    def _send_agent(self, agent: str, message: Order | Fetch) -> bool:
+    def _send_agent(self, agent: str, message: Order | Fetch | Document) -> bool:
         if self._agents_socket is None or agent not in self._keys:
             return False
         if not self._fence.holds("agent", agent, self._keys[agent][0]):
@@ -209,7 +225,7 @@ class FusionControl:
     def _hear_agent(self, socket: MeshSocket, frames: list[zmq.Frame]) -> None:
         try:
             user = self._fence.user_of(frames[-1])
-            message: Any = decode(frames[-1].bytes, Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk)
+            message: Any = decode(frames[-1].bytes, *_OF_AGENTS)
         except KeyWithdrawn:
             _, agent, key = credentials_of(frames[-1])
             if agent in self._keys and self._keys[agent][0] == key:
@@ -241,6 +257,9 @@ class FusionControl:
             if self.session.current(peer, user, message.agent, message.epoch) is not None:
                 hear = self.orders.heard if isinstance(message, OrderResult) else self.orders.chunk
                 hear(message.agent, message)  # type: ignore[arg-type]
+        elif isinstance(message, WantDocument):
+            if self.session.current(peer, user, message.agent, message.epoch) is not None:
+                self.desired.ask(message.agent, message.revision)
         else:
             self.session.goodbye(peer, user, message, now)
             self._log.info("goodbye", extra={"agent": message.agent[:64], "reason": message.reason[:200]})
@@ -270,24 +289,31 @@ class FusionControl:
                 continue
             self.counters["requests"] += 1
             peer = frames[0].bytes
-            if request.op == "fetch":
-                nursery.start_soon(self._answer_slowly, socket, peer, role, request, under_way)
+            if request.op in SLOW:
+                nursery.start_soon(self._answer_slowly, socket, peer, role, name, request, under_way)
             else:
                 self._reply(socket, peer, self._answer(role, name, request))
 
     async def _answer_slowly(
-        self, socket: MeshSocket, peer: bytes, role: str, request: AdminRequest, under_way: trio.CapacityLimiter
+        self,
+        socket: MeshSocket,
+        peer: bytes,
+        role: str,
+        name: str,
+        request: AdminRequest,
+        under_way: trio.CapacityLimiter,
     ) -> None:
         """What needs the disk; few at a time."""
         async with under_way:
             try:
-                order_id, offset = self.administration.fetch_of(role, request.args)
-                piece = await self.orders.piece(order_id, offset)
-            except RequestError as error:
-                reply = AdminReply(request=request.request, ok=False, error=str(error))
+                data = await self.administration.answer(role, request.op, request.args, by=name)
+            except (RequestError, MachineError) as error:
+                reply = encode(AdminReply(request=request.request, ok=False, error=str(error)))
+            except Exception as error:
+                reply = self._bug(request, error)
             else:
-                reply = AdminReply(request=request.request, ok=True, data=piece)
-        self._reply(socket, peer, encode(reply))
+                reply = self._small(request, encode(AdminReply(request=request.request, ok=True, data=data)))
+        self._reply(socket, peer, reply)
 
     def _answer(self, role: str, name: str, request: AdminRequest) -> bytes:
         try:
@@ -295,10 +321,16 @@ class FusionControl:
         except RequestError as error:
             return encode(AdminReply(request=request.request, ok=False, error=str(error)))
         except Exception as error:
-            # A bug in one operation: whoever asked is told, and everybody else is served on.
-            self._log.exception("operation failed", extra={"op": request.op})
-            return encode(AdminReply(request=request.request, ok=False, error=f"failed by a bug: {error!r}"))
-        reply = encode(AdminReply(request=request.request, ok=True, data=data))
+            return self._bug(request, error)
+        return self._small(request, encode(AdminReply(request=request.request, ok=True, data=data)))
+
+    def _bug(self, request: AdminRequest, error: Exception) -> bytes:
+        """In one operation: whoever asked is told, and everybody else is served on."""
+        self._log.exception("operation failed", extra={"op": request.op})
+        return encode(AdminReply(request=request.request, ok=False, error=f"failed by a bug: {error!r}"))
+
+    @staticmethod
+    def _small(request: AdminRequest, reply: bytes) -> bytes:
         if len(reply) > CONTROL_LIMITS.size:
             advice = f"the answer has {len(reply)} bytes, at most {CONTROL_LIMITS.size} are sent: ask about one agent"
             return encode(AdminReply(request=request.request, ok=False, error=advice))

@@ -44,6 +44,9 @@ EXIT_STOPPED, EXIT_CRASHED, EXIT_REFUSED, EXIT_ORPHAN = 0, 1, 2, 3
 #: Seconds that an actor has to return after SIGTERM, or before a new configuration takes its place.
 STOP_SECONDS = 5.0
 
+#: Seconds that a ``--check`` may take; it is ended by SIGALRM then.
+CHECK_SECONDS = 60
+
 #: Seconds that a cancelled trio actor has to unwind before the process ends without it.
 GRACE_SECONDS = 1.0
 
@@ -62,6 +65,9 @@ class Host:
         fds: inherited descriptors by name.
         stop_requested: a ``trio.Event`` (in blocking actors a ``threading.Event``): return soon. A new one with each
             configuration.
+        adjust: set by an actor that can take in some configurations while it works: told of one that ``build`` has
+            accepted, it returns whether it goes on with that. False: it is ended, and the next run begins. In blocking
+            actors it is called in the thread of the lifeline.
         log: the logger of this actor.
     """
 
@@ -74,6 +80,7 @@ class Host:
         self.state = "starting"
         self.fds = fds
         self.stop_requested: Any = None
+        self.adjust: Callable[[dict[str, Any]], bool] | None = None
         self.log = log
         self._nudge = nudge
 
@@ -93,6 +100,7 @@ class Host:
         self.outstanding = False
         self.state = "starting"
         self.stop_requested = stop_requested
+        self.adjust = None
 
 
 Run = TypeVar("Run", bound=Callable[[Host], Any])
@@ -171,12 +179,20 @@ class _Actor(abc.ABC, Generic[Run]):
             else:
                 self.host.log.info("configuration accepted", extra={"revision": message.revision})
                 self._line.accept(message.revision)
-                self.host.state = "starting"
-                ended, replaces = self._ended, self._running
-                self._offer(run)
-                if replaces and self._nursery is not None:
-                    self._nursery.start_soon(self._enforce, ended, self._stop_seconds, EXIT_CRASHED)
+                if not self._adjusted(message.config):
+                    self.host.state = "starting"
+                    # What follows may keep this loop busy: that it was accepted is said before.
+                    self._lifeline.tell_nowait()
+                    ended, replaces = self._ended, self._running
+                    self._offer(run)
+                    if replaces and self._nursery is not None:
+                        self._nursery.start_soon(self._enforce, ended, self._stop_seconds, EXIT_CRASHED)
         self._lifeline.nudge()
+
+    def _adjusted(self, config: dict[str, Any]) -> bool:
+        """Whether what runs has taken the configuration in."""
+        adjust = self.host.adjust
+        return self._running and self._pending is None and adjust is not None and adjust(config)
 
     async def _enforce(self, ended: int, seconds: float, status: int) -> None:
         """End the process unless the run that was under way after ``ended`` others ends within ``seconds``."""
@@ -373,6 +389,8 @@ def _check_if_asked(build: Callable[[dict[str, Any]], object]) -> None:
     """``--check``: say whether the configuration on stdin would be accepted, and exit."""
     if "--check" not in sys.argv[1:]:
         return
+    # Whoever asked may be gone, and what is asked may never end: no check is left behind.
+    signal.alarm(CHECK_SECONDS)
     try:
         config = json.load(sys.stdin)
         build(config)

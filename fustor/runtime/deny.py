@@ -39,3 +39,8 @@ class DataDeny:
     directories: tuple[str, ...] = attrs.field(default=(), validator=_check_directories)
     uids: tuple[int, ...] = attrs.field(default=(), validator=_check_uids)
     file_bytes: int = attrs.field(default=0, validator=between(0, 1 << 62))
+
+    def covers(self, path: str) -> str:
+        """The denied directory that the absolute ``path`` is, or is in, by its name; empty for none."""
+        whole = path.rstrip("/") + "/"
+        return next((one for one in self.directories if whole.startswith(one.rstrip("/") + "/")), "")

@@ -61,24 +61,33 @@ class Lifeline:
         self.refused_messages = 0
         #: How late this loop was when it last woke by the clock.
         self.lag_seconds = 0.0
+        self._socket: MeshSocket | None = None
 
     def nudge(self) -> None:
         """Send a Beat now. To be called in the thread of :meth:`run`."""
         self._nudged.set()
+
+    def tell_nowait(self) -> None:
+        """Send a Beat before anything else is done. To be called in the thread of :meth:`run`."""
+        # Nobody there, or slow: the next Beat says all that this one would have.
+        with contextlib.suppress(trio.WouldBlock):
+            if self._socket is not None:
+                self._socket.send_nowait([encode(self._beat())])
 
     async def run(self) -> None:
         """Keep the lifeline until cancelled."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             raw = open_socket(context, zmq.DEALER, connect=self._endpoint)
-            socket = MeshSocket(raw)
+            socket = self._socket = MeshSocket(raw)
             monitor = MeshSocket(raw.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED))
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._greet, socket, monitor)
                     nursery.start_soon(self._listen, socket)
-                    nursery.start_soon(self._tell, socket)
+                    nursery.start_soon(self._tell)
             finally:
+                self._socket = None
                 raw.disable_monitor()
                 monitor.close()
                 socket.close()
@@ -112,13 +121,11 @@ class Lifeline:
             elif isinstance(message, Stop):
                 self._on_stop(max(0.0, message.deadline_ms / 1000))
 
-    async def _tell(self, socket: MeshSocket) -> None:
+    async def _tell(self) -> None:
         """A Beat in each interval and on each nudge."""
         while True:
             self._nudged = trio.Event()
-            # Nobody there, or slow: the next Beat says all that this one would have.
-            with contextlib.suppress(trio.WouldBlock):
-                socket.send_nowait([encode(self._beat())])
+            self.tell_nowait()
             due = trio.current_time() + MIN_GAP_SECONDS
             await trio.sleep_until(due)
             self.lag_seconds = trio.current_time() - due

@@ -29,7 +29,7 @@ from protocols.errors import FustorError, RequestError
 from protocols.happenings import cut
 from protocols.messages import Order
 from protocols.orders import Answer, Note, Perform, Performer, PerformerEffect, from_plain, plain
-from protocols.supervision import ALIVE, CONNECTED, Drain, Pause, Restart, Resume, State, Strike, Supervisor
+from protocols.supervision import ALIVE, CONNECTED, RESTING, Drain, Pause, Restart, Resume, State, Strike, Supervisor
 
 #: Log lines when nothing is said.
 LOG_LINES = 50
@@ -227,7 +227,7 @@ class Executor:
 
     async def _release(self, order: Order) -> Outcome:
         view = self._check(order)
-        if view.state not in (State.BACKING_OFF, State.AWAITING):
+        if view.state not in RESTING | {State.AWAITING}:
             return True, f"nothing held it: it is {view.state.value}", {}
         return await self._resume(order)
 

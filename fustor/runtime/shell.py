@@ -42,15 +42,18 @@ from fustor.runtime.vitals import ProcessGone, Sample, Vitals, oom_kills
 from protocols.codec import decode, encode
 from protocols.errors import MachineError, ProtocolError, RequestError
 from protocols.happenings import Story
+from protocols.ladder import Rung
 from protocols.messages import Beat, Configure, Hello, PayloadStatus, Stop, Welcome
 from protocols.supervision import (
     ALIVE,
     Abandon,
     Beaten,
     Capture,
+    Climbed,
     Drain,
     Event,
     Exited,
+    Failed,
     Found,
     Greeted,
     Kill,
@@ -98,7 +101,7 @@ class _Payload:
         supervisor: its life.
         spec: what is wanted; None for one that was found and is not wanted.
         peer: routing id of its connection; None before Hello.
-        beat: the last one of the process that runs.
+        beat: the last one of the process that runs, and ``heard``, when it came.
         wake_at: when its supervisor wants a tick.
         software: what it said that it is.
         vitals: of the process, once its pid is known.
@@ -110,6 +113,7 @@ class _Payload:
     spec: PayloadSpec | None
     peer: bytes | None = None
     beat: Beat | None = None
+    heard: float = -math.inf
     wake_at: float | None = None
     software: str = ""
     vitals: Vitals | None = None
@@ -125,6 +129,26 @@ class _Payload:
         self.cpu_permille = 0
 
 
+@attrs.frozen
+class Health:
+    """
+    Attributes:
+        state: of its life.
+        revision: of the configuration that it runs; 0 for none.
+        done: sum of its counters, which moves while it works.
+        outstanding: it has work.
+        complaint: why it is not well; empty when it is.
+        heard: when its last beat came, on trio's clock.
+    """
+
+    state: State
+    revision: int
+    done: int
+    outstanding: bool
+    complaint: str
+    heard: float
+
+
 class Shell:
     """
     Supervises payloads until cancelled.
@@ -138,10 +162,13 @@ class Shell:
         beat_ms: interval that payloads are asked for.
         log_folder: where the guardian keeps their logs.
         holds: file for what people have paused or drained; empty: it is not kept.
+        rungs: what can be done on this side for a payload that fails again and again, beside starting it.
 
     Attributes:
         story: what happened.
         on_news: called whenever something was added to it.
+        on_failed: told of each failure of a payload that nobody ordered.
+        on_climbed: told of a payload that is on another rung of the ladder of repairs.
     """
 
     def __init__(
@@ -156,9 +183,13 @@ class Shell:
         rng: random.Random | None = None,
         log_folder: str = "../log",
         holds: str = "",
+        rungs: frozenset[Rung] = frozenset(),
     ) -> None:
         self.story = Story()
         self.on_news: Callable[[], None] = lambda: None
+        self.on_failed: Callable[[str, Failed], None] = lambda name, failed: None
+        self.on_climbed: Callable[[str, Rung], None] = lambda name, rung: None
+        self._rungs = rungs
         self.incarnation = secrets.token_hex(8)
         #: Counts: ``strangers`` (messages of processes unknown here), ``bad_messages``, ``unsent``, ``adopted``.
         self.counters = dict.fromkeys(("strangers", "bad_messages", "unsent", "adopted", "lost_exits", "abandoned"), 0)
@@ -218,11 +249,16 @@ class Shell:
         for payload in self._payloads.values():
             payload.let_go()
 
-    def set_desired(self, specs: Iterable[PayloadSpec]) -> None:
-        """Make ``specs`` the payloads that shall run; whatever differs is started, configured or stopped."""
+    def set_desired(self, specs: Iterable[PayloadSpec], *, remedy: bool = False) -> None:
+        """
+        Make ``specs`` the payloads that shall run; whatever differs is started, configured or stopped.
+
+        Args:
+            remedy: nobody asked for it, it is a step of the ladder of repairs.
+        """
         self._desired = {spec.name: spec for spec in specs}
         if self._adopted:
-            self._apply()
+            self._apply(remedy=remedy)
 
     def order(self, name: str, event: Restart | Pause | Drain | Resume | Strike) -> None:
         """
@@ -243,6 +279,24 @@ class Shell:
             RequestError: there is none of this name.
         """
         return self._named(name).supervisor
+
+    def health(self, name: str) -> Health:
+        """
+        How a payload is doing.
+
+        Raises:
+            RequestError: there is none of this name.
+        """
+        payload = self._named(name)
+        supervisor, beat = payload.supervisor, payload.beat
+        return Health(
+            supervisor.state,
+            supervisor.running,
+            sum(beat.counters.values()) if beat else 0,
+            bool(beat and beat.outstanding),
+            supervisor.complaint,
+            payload.heard,
+        )
 
     def log_of(self, name: str) -> str:
         """The path of the log of a process of this side."""
@@ -339,6 +393,7 @@ class Shell:
             lambda: secrets.token_hex(16),
             held=name in self._held["drained"],
             may_abandon=lambda: len(self._abandoned) < self._policy.abandoned_most,
+            rungs=self._rungs,
         )
         payload = self._payloads[name] = _Payload(supervisor, spec)
         return payload
@@ -364,14 +419,14 @@ class Shell:
         self._adopted = True
         self._apply()
 
-    def _apply(self) -> None:
+    def _apply(self, *, remedy: bool = False) -> None:
         for name, payload in list(self._payloads.items()):
             if name not in self._desired:
                 self._feed(payload, Unwant())
         for name, spec in self._desired.items():
             payload = self._payloads.get(name) or self._add(name, spec)
             before, payload.spec = payload.spec, spec
-            self._feed(payload, Want(spec.revision))
+            self._feed(payload, Want(spec.revision, remedy))
             if before is not None and (before.argv, before.fds) != (spec.argv, spec.fds):
                 self._feed(payload, Restart("another command"))
 
@@ -390,6 +445,10 @@ class Shell:
                     self._order(payload, effect)
                 case Capture(reason):
                     self._capture(payload, reason)
+                case Failed():
+                    self.on_failed(supervisor.name, effect)
+                case Climbed(rung):
+                    self._climb(supervisor.name, rung)
                 case SendConfigure(revision):
                     assert payload.spec is not None  # a wanted payload has one
                     self._send(payload, Configure(revision=revision, config=payload.spec.config))
@@ -418,7 +477,7 @@ class Shell:
             extra["exit"] = supervisor.last_exit
         if supervisor.complaint:
             extra["complaint"] = supervisor.complaint
-        bad = supervisor.state in (State.BACKING_OFF, State.KILLING, State.REFUSED)
+        bad = supervisor.state in (State.BACKING_OFF, State.KILLING, State.REFUSED, State.PARKED)
         self._log.log(logging.WARNING if bad else logging.INFO, "payload", extra=extra)
         if isinstance(event, Exited | SpawnFailed):
             # What it wrote last says why, where nobody here meant it: a traceback, the stacks of a crash.
@@ -430,6 +489,18 @@ class Shell:
         if supervisor.state in _TOLD and (before in ALIVE or supervisor.state is not State.BACKING_OFF):
             text = f"{before.value} → {supervisor.state.value}"
             self.tell(supervisor.name, "state", f"{text}: {supervisor.complaint}" if supervisor.complaint else text)
+
+    def _climb(self, name: str, rung: Rung) -> None:
+        policy = self._policy.ladder
+        if rung is Rung.PARKED:
+            text = f"nothing helps: it is started once in {policy.probe_seconds:g} s from now on"
+            self.tell(name, "alarm", text)
+        elif rung is Rung.RESTART:
+            self.tell(name, "alarm", "it is well again")
+        else:
+            self.tell(name, "repair", f"failed {policy.tries} times: the last known good {rung.value} is tried")
+        self._log.warning("ladder", extra={"payload": name, "rung": rung.value})
+        self.on_climbed(name, rung)
 
     def _capture(self, payload: _Payload, reason: str) -> None:
         """It will be killed: what is known goes out now, its stacks as soon as they are written."""
@@ -492,7 +563,7 @@ class Shell:
             payload.software = message.software[:64]
             self._feed(payload, Greeted(message.token, message.revision))
             return
-        payload.beat = message
+        payload.beat, payload.heard = message, trio.current_time()
         beaten = Beaten(
             message.token,
             message.revision,
@@ -721,6 +792,7 @@ _TOLD = frozenset(
         State.AWAITING,
         State.BACKING_OFF,
         State.STOPPED,
+        State.PARKED,
     }
 )
 

@@ -40,7 +40,7 @@ def test_everything_is_there_and_private(state: State, root: str) -> None:
     local = load_public(str(fusion.keys / "authorized" / "local.pub"))
     assert (local.role, local.public) == ("agent", load_secret(str(agent.keys / "agent.key")).public)
     admin = load_public(str(fusion.keys / "authorized" / "admin.pub"))
-    assert (admin.role, admin.public) == ("operator", load_secret(str(fusion.keys / "admin.key")).public)
+    assert (admin.role, admin.public) == ("deployer", load_secret(str(fusion.keys / "admin.key")).public)
 
 
 def test_the_two_files_fit_together(state: State, root: str) -> None:

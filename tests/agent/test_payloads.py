@@ -23,33 +23,35 @@ def endpoints(data: str = "tcp://127.0.0.1:7710") -> Endpoints:
 
 
 def test_a_syncer_only_where_endpoints_are_known() -> None:
-    assert [p.name for p in payloads(config(), [])] == [
+    assert [p.name for p in payloads(config(), config().data_side, [])] == [
         "watcher.data",
         "scanner.data.0",
         "scanner.data.1",
         "watcher.more",
         "scanner.more.0",
     ]
-    assert "syncer.data" in [p.name for p in payloads(config(), [endpoints()])]
-    assert "syncer.more" not in [p.name for p in payloads(config(), [endpoints()])]
+    assert "syncer.data" in [p.name for p in payloads(config(), config().data_side, [endpoints()])]
+    assert "syncer.more" not in [p.name for p in payloads(config(), config().data_side, [endpoints()])]
 
 
 def test_superseded_means_no_syncer() -> None:
-    assert not [p for p in payloads(config(), [endpoints()], superseded=True) if p.name.startswith("syncer")]
+    assert not [
+        p for p in payloads(config(), config().data_side, [endpoints()], superseded=True) if p.name.startswith("syncer")
+    ]
 
 
 def test_endpoints_of_unknown_sources_are_passed_over() -> None:
     other = Endpoints("other", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2", "k")
-    assert len(payloads(config(), [other])) == 5
+    assert len(payloads(config(), config().data_side, [other])) == 5
 
 
 def test_the_syncer_is_stopped_last_and_the_watcher_first() -> None:
-    ranks = {p.name.partition(".")[0]: p.stop_rank for p in payloads(config(), [endpoints()])}
+    ranks = {p.name.partition(".")[0]: p.stop_rank for p in payloads(config(), config().data_side, [endpoints()])}
     assert ranks["watcher"] < ranks["scanner"] < ranks["syncer"]
 
 
 def test_what_each_is_told() -> None:
-    told = {p.name: p.config for p in payloads(config(id="me"), [endpoints()])}
+    told = {p.name: p.config for p in payloads(config(id="me"), config().data_side, [endpoints()])}
     assert told["watcher.data"]["state"] == "/s/sources/data"
     assert told["watcher.data"]["limits"] == {"a": 1}
     assert told["watcher.data"]["source"]["exclude"] == ("*.tmp",)
@@ -67,7 +69,7 @@ def test_what_each_is_told() -> None:
 
 
 def test_a_wildcard_host_is_the_host_where_fusion_was_reached() -> None:
-    wanted = payloads(config(fusion="tcp://fusion.example:7700"), [endpoints("tcp://*:7710")])
+    wanted = payloads(config(fusion="tcp://fusion.example:7700"), config().data_side, [endpoints("tcp://*:7710")])
     (syncer,) = [p for p in wanted if p.name == "syncer.data"]
     assert syncer.config["data"] == "tcp://fusion.example:7710"
     assert syncer.config["acks"] == "tcp://127.0.0.1:7711"
@@ -75,7 +77,9 @@ def test_a_wildcard_host_is_the_host_where_fusion_was_reached() -> None:
 
 def test_changed_endpoints_are_another_revision() -> None:
     def revision(data: str) -> int:
-        return next(p.revision for p in payloads(config(), [endpoints(data)]) if p.name == "syncer.data")
+        return next(
+            p.revision for p in payloads(config(), config().data_side, [endpoints(data)]) if p.name == "syncer.data"
+        )
 
     assert revision("tcp://127.0.0.1:7710") == revision("tcp://127.0.0.1:7710")
     assert revision("tcp://127.0.0.1:7710") != revision("tcp://127.0.0.1:7712")

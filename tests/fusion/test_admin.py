@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from fustor.fusion.admin import OPERATIONS, Administration
+from fustor.fusion.admin import OPERATIONS, SLOW, Administration
 from fustor.fusion.config import build
+from fustor.fusion.desired import Desired, DesiredLimits
 from fustor.fusion.events import Events
 from fustor.fusion.orders import Orders
 from fustor.runtime.audit import Audit
@@ -19,7 +21,7 @@ from fustor.runtime.keeper import Keeper
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
 from protocols.codec import encode
-from protocols.errors import RequestError
+from protocols.errors import MachineError, RequestError
 from protocols.messages import AdminReply, Happening, Login
 from protocols.orders import ROLES, OrderPolicy
 from protocols.session import FusionSession
@@ -52,7 +54,15 @@ async def administration(tmp_path: Path) -> AsyncIterator[Administration]:
         log=logging.getLogger("test"),
     )
     config = build({"fusion": {"state": "/s"}})
-    yield Administration(config, session, shell, lambda: 12.5, ZapCounts(), {"logins": 1}, 2.5, events, orders)
+    desired = Desired(
+        str(tmp_path),
+        DesiredLimits(),
+        session,
+        audit,
+        send=lambda agent, message: True,
+        log=logging.getLogger("test"),
+    )
+    yield Administration(config, session, shell, lambda: 12.5, ZapCounts(), {"logins": 1}, 2.5, events, orders, desired)
     audit.close()
     shell.close()
     context.term()
@@ -117,6 +127,26 @@ async def test_what_is_seen(administration: Administration) -> None:
 
 
 async def test_a_fetch_is_for_those_who_act(administration: Administration) -> None:
-    assert administration.fetch_of("operator", {"id": "x", "offset": "5"}) == ("x", 5)
+    with pytest.raises(RequestError, match="a diagnosis that is done"):
+        await administration.answer("operator", "fetch", {"id": "x", "offset": "5"})
     with pytest.raises(RequestError, match="role"):
-        administration.fetch_of("observer", {"id": "x"})
+        administration.answer("observer", "fetch", {"id": "x"})
+
+
+@pytest.mark.parametrize("op", ["config-push", "config-rollback", "config-unset"])
+async def test_configurations_are_changed_by_deployers(administration: Administration, op: str) -> None:
+    args = {"agent": "a", "reason": "r", "document": "", "revision": "1"}
+    needed = {name: value for name, value in args.items() if name in OPERATIONS[op][1]}
+    for role in ("observer", "operator"):
+        with pytest.raises(RequestError, match="role deployer is accepted"):
+            administration.answer(role, op, needed)
+    with pytest.raises(RequestError, match="required"):
+        administration.answer("deployer", op, {"agent": "a"}, by="ann")
+
+
+async def test_what_needs_the_disk_is_awaitable(administration: Administration) -> None:
+    for op in SLOW:
+        needed = {name: "1" for name, default in OPERATIONS[op][1].items() if default is None}
+        answer = administration.answer("deployer", op, needed, by="ann")
+        with contextlib.suppress(RequestError, MachineError):
+            await answer

@@ -35,6 +35,8 @@ EXAMPLES: tuple[Any, ...] = (
     messages.Fetch(id="0123456789", epoch=1, offset=5),
     messages.Chunk(agent="a", epoch=1, id="0123456789", offset=0, total=3, data=b"abc"),
     messages.Happenings(agent="a", epoch=1, happenings=(messages.Happening(1, 2, "w", "exit", "t", "e"),)),
+    messages.WantDocument(agent="a", epoch=1, revision=7),
+    messages.Document(epoch=1, revision=7, text=b"sources = []"),
     messages.AdminRequest(request="r", op="status", args={"x": (1, {"y": None}), "b": b"\xff"}),
     messages.AdminReply(request="r", ok=False, error="no"),
     messages.Hello(name="n", token="t", pid=1, software="1", revision=4),

@@ -14,19 +14,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocols.errors import ConfigError
+from protocols.ladder import Rung
 from protocols.restart import BackoffPolicy
 from protocols.supervision import (
     AFTER_EXIT,
     ALIVE,
     CAUSES,
+    RESTING,
     TRANSITIONS,
     Abandon,
     Beaten,
     Capture,
+    Climbed,
     Drain,
     Effect,
     Event,
     Exited,
+    Failed,
     Found,
     Greeted,
     InvariantError,
@@ -62,18 +66,22 @@ def make(policy: Policy | None = None) -> Supervisor:
     return Supervisor("scanner.data.0", policy or calm, random.Random(7), lambda: f"t{next(tokens)}")
 
 
+def rung_of(supervisor: Supervisor) -> Rung:
+    return supervisor.ladder.rung
+
+
 def state_of(supervisor: Supervisor) -> State:
     """The state, unknown to a type checker that remembers the last one it saw."""
     return supervisor.state
 
 
 def feed(supervisor: Supervisor, *events: Event, now: float = 0.0) -> list[Effect]:
-    """Effects of all events but the wake-ups and the captures of evidence."""
+    """Effects of all events but the wake-ups, the captures of evidence, and what is only told."""
     effects: list[Effect] = []
     for event in events:
         effects += supervisor.handle(event, now)
         supervisor.validate()
-    return [effect for effect in effects if not isinstance(effect, WakeAt | Capture)]
+    return [effect for effect in effects if not isinstance(effect, WakeAt | Capture | Failed | Climbed)]
 
 
 def running(now: float = 0.0) -> Supervisor:
@@ -113,7 +121,7 @@ def test_a_beat_stands_for_a_lost_hello() -> None:
 
 def test_a_crash_backs_off_and_spawns_again() -> None:
     supervisor = running()
-    assert supervisor.handle(Exited("t1", "signal 9"), 1.0) == [WakeAt(1.2)]
+    assert supervisor.handle(Exited("t1", "signal 9", "signal"), 1.0) == [Failed(5, "signal", "signal 9"), WakeAt(1.2)]
     assert (supervisor.state, supervisor.pid, supervisor.last_exit) == (State.BACKING_OFF, 0, "signal 9")
     assert feed(supervisor, Tick(), now=1.1) == []
     assert feed(supervisor, Tick(), now=1.2) == [Spawn("t2")]
@@ -127,7 +135,7 @@ def test_delays_grow_and_a_stable_run_forgives() -> None:
     for ran in (0.0, 1.0, 31.0, 1.0):
         token = supervisor.token
         feed(supervisor, Spawned(token, 1), Greeted(token, 0), Beaten(token, 5, "running"), now=now)
-        (wake,) = supervisor.handle(Exited(token, "exit 1"), now + ran)
+        _, wake = supervisor.handle(Exited(token, "exit 1"), now + ran)
         assert isinstance(wake, WakeAt)
         assert wake.time is not None
         delays.append(round(wake.time - now - ran, 6))
@@ -262,7 +270,8 @@ def test_a_silent_process_is_killed_with_evidence() -> None:
     supervisor = running()
     assert feed(supervisor, Tick(), now=2.9) == []
     first = supervisor.handle(Tick(), 3.0)
-    assert first[:2] == [Capture("silent: no beat for 3 s"), Kill(signal.SIGUSR1)]
+    told = Failed(5, "hang", "silent: no beat for 3 s")
+    assert first[:3] == [told, Capture("silent: no beat for 3 s"), Kill(signal.SIGUSR1)]
     assert feed(supervisor, Beaten("t1", 5, "running"), now=3.05) == []  # too late
     assert feed(supervisor, Tick(), now=3.25) == ABORT
     assert feed(supervisor, Tick(), now=3.5) == [Kill(signal.SIGKILL)]
@@ -270,12 +279,107 @@ def test_a_silent_process_is_killed_with_evidence() -> None:
     assert (supervisor.cause, supervisor.last_exit) == ("hang", "signal 6")
 
 
-def test_while_it_takes_in_a_configuration_it_may_be_silent_as_long_as_at_a_start() -> None:
+def test_once_it_has_said_that_it_takes_a_configuration_it_may_be_silent_as_long_as_at_a_start() -> None:
     supervisor = make()
-    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0))
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0), Beaten("t1", 5, "starting"))
     feed(supervisor, Tick(), now=19.9)
     assert supervisor.state is State.CONFIGURING
     assert feed(supervisor, Tick(), now=20.0) == [Kill(signal.SIGUSR1)]
+    supervisor = make()
+    feed(supervisor, Want(5), Spawned("t1", 100), Greeted("t1", 0))
+    assert feed(supervisor, Tick(), now=3.0) == [Kill(signal.SIGUSR1)]
+
+
+def told(effects: list[Effect]) -> list[Effect]:
+    return [effect for effect in effects if isinstance(effect, Failed | Climbed)]
+
+
+def test_a_failure_is_told_once_with_the_configuration_that_it_had() -> None:
+    supervisor = running()
+    assert told(supervisor.handle(Tick(), 3.0)) == [Failed(5, "hang", "silent: no beat for 3 s")]
+    assert told(supervisor.handle(Exited("t1", "signal 9", "signal"), 3.5)) == []
+    assert supervisor.cause == "hang"
+
+
+def test_who_ends_while_it_takes_a_configuration_in_ended_by_that_one() -> None:
+    supervisor = running()
+    feed(supervisor, Want(6))
+    assert told(supervisor.handle(Exited("t1", "signal 11", "signal"), 0.1)) == [Failed(6, "signal", "signal 11")]
+
+
+def test_who_falls_silent_meanwhile_did_so_before_and_the_next_time_it_is_that_one() -> None:
+    supervisor = running()
+    feed(supervisor, Want(6), now=2.0)
+    assert told(supervisor.handle(Tick(), 3.0)) == [Failed(5, "hang", "silent: no beat for 3 s")]
+    feed(supervisor, Exited("t1", "signal 9"), now=3.5)
+    feed(supervisor, Tick(), now=4.0)
+    feed(supervisor, Spawned("t2", 101), Greeted("t2", 0), now=4.0)
+    assert told(supervisor.handle(Tick(), 7.0)) == [Failed(6, "hang", "silent: no beat for 3 s")]
+
+
+def test_what_was_ordered_is_no_failure() -> None:
+    for event in (Restart("x"), Strike(signal.SIGKILL), Strike(signal.SIGTERM), Drain(), Unwant()):
+        supervisor = running()
+        supervisor.handle(event, 0.0)
+        assert told(supervisor.handle(Exited("t1", "signal 9", "signal"), 0.1)) == []
+        assert supervisor.ladder.failures == 0
+
+
+def crash(supervisor: Supervisor, now: float, ran: float = 0.0) -> tuple[list[Effect], float]:
+    """From its next start to its next crash; what was told, and when it wants to be started again."""
+    if state_of(supervisor) in RESTING:
+        feed(supervisor, Tick(), now=now)
+    token = supervisor.token
+    feed(supervisor, Spawned(token, 1), Greeted(token, 0), Beaten(token, supervisor.wanted, "running"), now=now)
+    effects = supervisor.handle(Exited(token, "exit 1"), now + ran)
+    supervisor.validate()
+    return told(effects), next(e.time for e in effects if isinstance(e, WakeAt) and e.time is not None)
+
+
+def test_the_ladder_is_climbed_to_its_end_and_left_again() -> None:
+    supervisor = make()
+    supervisor.ladder.rungs = frozenset({Rung.CONFIGURATION})
+    feed(supervisor, Want(5))
+    now, climbs = 0.0, []
+    for _ in range(12):
+        effects, now = crash(supervisor, now)
+        climbs.append([effect.rung for effect in effects if isinstance(effect, Climbed)])
+    assert climbs == [[]] * 4 + [[Rung.CONFIGURATION]] + [[]] * 4 + [[Rung.PARKED]] + [[]] * 2
+    assert state_of(supervisor) is State.PARKED
+    feed(supervisor, Tick(), now=now)
+    token = supervisor.token
+    beat = Beaten(token, 5, "running")
+    feed(supervisor, Spawned(token, 1), Greeted(token, 0), beat, now=now)
+    assert told(supervisor.handle(beat, now + 29.9)) == []
+    assert told(supervisor.handle(beat, now + 30.0)) == [Climbed(Rung.RESTART)]
+    assert rung_of(supervisor) is Rung.RESTART
+
+
+def test_a_remedy_is_tried_at_once_and_its_failures_count_on() -> None:
+    supervisor = make()
+    supervisor.ladder.rungs = frozenset({Rung.CONFIGURATION})
+    feed(supervisor, Want(5))
+    now = 0.0
+    for _ in range(5):
+        _, now = crash(supervisor, now)
+    assert feed(supervisor, Want(4, remedy=True), now=now) == [Spawn(supervisor.token)]
+    assert rung_of(supervisor) is Rung.CONFIGURATION
+    _, again = crash(supervisor, now)
+    assert again - now == pytest.approx(0.2)
+    feed(supervisor, Want(6), now=now)
+    assert rung_of(supervisor) is Rung.RESTART
+
+
+def test_parked_it_is_started_at_once_by_news_and_by_orders() -> None:
+    for event in (Want(6), Restart("x"), Resume()):
+        supervisor = make()
+        feed(supervisor, Want(5))
+        now = 0.0
+        for _ in range(5):
+            _, now = crash(supervisor, now)
+        assert state_of(supervisor) is State.PARKED
+        assert feed(supervisor, event, now=now - 100) == [Spawn(supervisor.token)]
+        assert rung_of(supervisor) is Rung.RESTART
 
 
 def test_time_asleep_in_the_kernel_does_not_count_for_some_minutes() -> None:
@@ -392,7 +496,8 @@ def test_a_policy_may_say_that_the_delay_does_not_grow() -> None:
     for life in range(5):
         token = supervisor.token
         feed(supervisor, Spawned(token, 1), now=float(life))
-        assert supervisor.handle(Exited(token, "exit 1"), float(life)) == [WakeAt(life + 0.2)]
+        effects = supervisor.handle(Exited(token, "exit 1"), float(life))
+        assert effects == [Failed(0, "exit", "exit 1"), WakeAt(life + 0.2)]
         feed(supervisor, Tick(), now=life + 0.2)
 
 
@@ -512,6 +617,7 @@ class Lives(RuleBasedStateMachine):
         self.held = False
         self.stopped = False
         self.abandoned: set[str] = set()
+        self.failing = self.last = ""
 
     @initialize(after=st.sampled_from(AFTER_EXIT))
     def choose(self, after: str) -> None:
@@ -519,6 +625,7 @@ class Lives(RuleBasedStateMachine):
 
     def feed(self, event: Event) -> None:
         before = self.supervisor.state
+        self.last = self.supervisor.token
         for effect in self.supervisor.handle(event, self.now):
             match effect:
                 case Spawn(token):
@@ -526,7 +633,7 @@ class Lives(RuleBasedStateMachine):
                     assert not self.process, "spawned while a process exists"
                     assert not self.asked, "spawned while a spawn is under way"
                     self.stopped = False
-                    if before is State.BACKING_OFF and isinstance(event, Tick):
+                    if before in RESTING and isinstance(event, Tick):
                         assert self.exited_at is not None
                         waited = self.now - self.exited_at
                         assert waited >= self.policy.backoff.shortest_seconds - 1e-6
@@ -542,15 +649,19 @@ class Lives(RuleBasedStateMachine):
                     self.process, self.exited_at = "", self.now
                 case SendConfigure(revision):
                     assert revision == self.supervisor.wanted != 0
+                case Failed(_, kind):
+                    assert kind in CAUSES - {"operator"}
+                    assert self.failing != (self.supervisor.token or self.last), "told twice of one process"
+                    self.failing = self.supervisor.token or self.last
                 case WakeAt(time):
                     self.wake = time
                 case SendStop():
                     assert self.process or self.asked
 
-    @rule(revision=st.integers(1, 3))
-    def want(self, revision: int) -> None:
+    @rule(revision=st.integers(1, 3), remedy=st.booleans())
+    def want(self, revision: int, remedy: bool) -> None:
         self.wanted = True
-        self.feed(Want(revision))
+        self.feed(Want(revision, remedy))
 
     @rule()
     def unwant(self) -> None:
@@ -649,6 +760,8 @@ class Lives(RuleBasedStateMachine):
             assert not self.stopped, "nobody will let it go on"
         if self.wake is not None and self.supervisor.state is State.BACKING_OFF:
             assert self.wake - self.now <= self.policy.backoff.longest_seconds
+        if self.wake is not None and self.supervisor.state is State.PARKED:
+            assert self.wake - self.now <= self.policy.ladder.probe_seconds * (1 + self.policy.backoff.jitter)
 
     def teardown(self) -> None:
         """However it got here: once wanted, with everybody doing their part, it runs within bounded virtual time."""

@@ -37,8 +37,15 @@ class Config:
     mode: str = attrs.field()
     @mode.validator
     def _check(self, attribute, value):
-        if value not in ("good", "crash", "return", "stubborn", "other", "notices"):
+        if value not in ("good", "crash", "return", "stubborn", "other", "notices", "adjusted"):
             raise ConfigError("mode", value, "a known mode is accepted")
+
+def adjust(host, old, new):
+    # From "good" to "adjusted" without another run.
+    if (old, new) == ("good", "adjusted"):
+        host.facts["mode"] = new
+        return True
+    return False
 
 def note(host, what):
     print("NOTE", what, flush=True)
@@ -51,6 +58,7 @@ def build(config):
             raise ValueError("crashed on purpose")
         if mode == "return":
             return
+        host.adjust = lambda config: adjust(host, mode, config["mode"])
         host.ready(mode=mode, fds=json.dumps(host.fds))
         if mode == "stubborn":
             with trio.CancelScope(shield=True):
@@ -74,6 +82,7 @@ def build_blocking(config):
             raise ValueError("crashed on purpose")
         if mode == "return":
             return
+        host.adjust = lambda config: adjust(host, mode, config["mode"])
         host.ready(mode=mode, fds=json.dumps(host.fds))
         if mode == "stubborn":
             threading.Event().wait()
@@ -261,6 +270,28 @@ async def test_a_new_configuration_takes_the_place_of_the_running_one(tmp_path: 
             assert beat.facts["mode"] == "other"
             assert "unwound good" in actor.out.read_text()
             assert beat.pid == actor.process.pid
+
+
+async def test_what_an_actor_can_take_in_while_it_works_is_no_new_run(tmp_path: Path, style: str) -> None:
+    with control_at(tmp_path, "one") as control:
+        async with actor_in(tmp_path, style) as actor:
+            await configured(control, "good")
+            await control.send(Configure(revision=6, config={"mode": "adjusted"}))
+            beat = await control.beat_with(revision=6, state="running")
+            assert (beat.facts["mode"], beat.counters, beat.pid) == ("adjusted", {"runs": 1}, actor.process.pid)
+            await control.send(Configure(revision=7, config={"mode": "other"}))
+            beat = await control.beat_with(revision=7, state="running")
+            assert (beat.facts["mode"], beat.counters) == ("other", {"runs": 2})
+
+
+async def test_it_is_said_that_a_configuration_was_accepted_before_it_runs(tmp_path: Path, style: str) -> None:
+    """What follows may keep the loop, or the interpreter, busy."""
+    with control_at(tmp_path, "one") as control:
+        async with actor_in(tmp_path, style):
+            while not isinstance(await control.receive(), Hello):
+                pass
+            await control.send(Configure(revision=5, config={"mode": "good"}))
+            await control.beat_with(revision=5, state="starting")
 
 
 async def test_the_same_revision_again_changes_nothing(tmp_path: Path, style: str) -> None:

@@ -33,6 +33,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
 STAND_IN = """
+import ctypes
 import os
 import re
 import trio
@@ -60,8 +61,17 @@ def build(config):
     if "bad" in config["limits"]:
         raise ConfigError("limits.bad", config["limits"]["bad"], "nothing is accepted")
     async def run(host):
+        limits = config["limits"]
         host.counters["runs"] = host.counters.get("runs", 0) + 1
         host.ready(config=repr(sorted(config)))
+        if "expression" in limits:
+            # As a scanner would be that used Python's own: each name is searched, and counted.
+            await trio.sleep(0.2)  # so that it has said that it runs
+            host.counters["matched"] = sum(bool(re.search(limits["expression"], name)) for name in limits["names"])
+        while "native" in limits:
+            if os.path.exists(limits["native"]):
+                ctypes.string_at(0)  # what a bad native library does
+            await trio.sleep(0.05)
         if "trouble" in config["limits"]:
             await trouble(host, config["limits"]["trouble"])
         await host.stop_requested.wait()
@@ -203,9 +213,10 @@ class Sides:
         folder: of the test.
         authorized: whether Fusion knows the agent's key.
         agent: more of ``agent.toml``.
+        heartbeat: seconds between two of them; an agent is lost after three.
     """
 
-    def __init__(self, folder: Path, *, authorized: bool = True, agent: str = "") -> None:
+    def __init__(self, folder: Path, *, authorized: bool = True, agent: str = "", heartbeat: float = 0.2) -> None:
         self.folder = folder
         (folder / "root").mkdir()
         port = free_ports(8)
@@ -214,7 +225,7 @@ class Sides:
         (folder / "fusion.toml").write_text(
             f'[fusion]\nstate = "fusion"\ncontrol = "{self.control_endpoint}"\nadmin = "{self.admin_endpoint}"\n'
             f'http = "127.0.0.1:{port + 2}"\ndata = "tcp://127.0.0.1:{port + 3}"\n'
-            f'query = "tcp://127.0.0.1:{port + 5}"\nheartbeat_seconds = 0.2\n'
+            f'query = "tcp://127.0.0.1:{port + 5}"\nheartbeat_seconds = {heartbeat}\n'
             + "".join(f'[limits.{kind}]\ntrouble = "{folder}"\n' for kind in ("view", "query"))
         )
         (folder / "agent.toml").write_text(
@@ -250,13 +261,17 @@ class Sides:
 
     def ask(self, op: str, role: str = "operator", **args: Any) -> AdminReply:
         """Ask Fusion's control actor, until it answers."""
+        return self.ask_within(2.0, op, role, args)
+
+    def ask_within(self, seconds: float, op: str, role: str, args: dict[str, Any]) -> AdminReply:
+        """Ask it, and anew every ``seconds`` until it answers."""
         pair = self.person(role)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         try:
             deadline = time.monotonic() + PATIENCE
             while True:
                 with open_socket(context, zmq.DEALER, connect=self.admin_endpoint, curve=self.curve(pair)) as sock:
-                    sock.sndtimeo = sock.rcvtimeo = 2000
+                    sock.sndtimeo = sock.rcvtimeo = round(1000 * seconds)
                     try:
                         sock.send(encode(AdminRequest(request="q", op=op, args=args)))
                         return decode(sock.recv(), AdminReply)
@@ -313,6 +328,43 @@ class Sides:
             if str(answer["next"]) == after:
                 return found
             after = str(answer["next"])
+
+    def document(self, **limits: Any) -> str:
+        """A document for the agent, with the same source and trouble as its file; ``limits`` of its scanners."""
+        lines = [f"{name} = {json.dumps(value)}" for name, value in {"trouble": str(self.folder), **limits}.items()]
+        plain = f'trouble = "{self.folder}"'
+        return (
+            f'[[sources]]\nname = "data"\nroot = "{self.folder / "root"}"\n'
+            f"[limits.watcher]\n{plain}\n[limits.syncer]\n{plain}\n[limits.scanner]\n" + "\n".join(lines) + "\n"
+        )
+
+    def try_push(
+        self, document: str, agent: str = "local", reason: str = "a test", role: str = "deployer"
+    ) -> AdminReply:
+        """Push a document; the payloads are asked about it, which may take a while."""
+        args = {"agent": agent, "document": document, "reason": reason, "file": "c.toml"}
+        return self.ask_within(PATIENCE, "config-push", role, args)
+
+    def push(self, document: str, agent: str = "local", reason: str = "a test") -> int:
+        """Push a document for an agent (or, empty, for all); its revision."""
+        reply = self.try_push(document, agent, reason)
+        assert reply.ok, reply.error
+        return int(reply.data["number"])
+
+    def configuration(self) -> dict[str, Any]:
+        """What the agent makes of its configuration, as Fusion was told last."""
+        found = self.ask("config", "observer", agent="local").data or {}
+        return dict(found.get("status") or {})
+
+    def attempted(self, revision: int, *outcomes: str) -> dict[str, Any]:
+        """Wait until the agent has tried a revision, with one of these outcomes."""
+
+        def tried() -> dict[str, Any] | None:
+            status = self.configuration()
+            return status if status.get("attempted") == revision and status["outcome"] in outcomes else None
+
+        found: dict[str, Any] = until(tried, f"revision {revision} to be {' or '.join(outcomes)}")
+        return found
 
     def status(self) -> dict[str, Any]:
         """The answer to ``status``."""

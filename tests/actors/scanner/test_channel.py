@@ -35,7 +35,7 @@ def channel(watching: WatchingSide) -> Iterator[WatcherChannel]:
 def connected(watching: WatchingSide) -> WatcherChannel:
     accepting = threading.Thread(target=watching.accept)
     accepting.start()
-    made = WatcherChannel.connect(watching.channel_path, 3)
+    made = WatcherChannel.connect(watching.channel_path, 3, "r")
     accepting.join()
     return made
 
@@ -52,10 +52,10 @@ def test_the_watcher_hears_who_we_are(watching: WatchingSide) -> None:
     heard: list[dict[str, int]] = []
     accepting = threading.Thread(target=lambda: heard.append(watching.accept()))
     accepting.start()
-    channel = WatcherChannel.connect(watching.channel_path, 3)
+    channel = WatcherChannel.connect(watching.channel_path, 3, "r")
     accepting.join()
     channel.close()
-    assert heard == [{"slot": 3, "pid": os.getpid()}]
+    assert heard == [{"slot": 3, "pid": os.getpid(), "rules": "r"}]
     assert channel.epoch == 7
     assert channel.mask == inotify.MASK
 

@@ -69,7 +69,7 @@ async def scanner(tmp_path: Path) -> AsyncIterator[Scanner]:
 async def test_from_start_to_stop(scanner: Scanner) -> None:
     (scanner.root / "f").touch()
     pid = scanner.start()
-    assert await scanner.accept() == {"slot": 0, "pid": pid}
+    assert await scanner.accept() == {"slot": 0, "pid": pid, "rules": ""}
     await scanner.actors.running(NAME)
     assert await scanner.names() == {b"f"}
     await until(lambda: scanner.actors.beats[NAME].counters.get("works") == 1)
@@ -88,7 +88,7 @@ async def test_new_patterns_hold_without_a_new_process(scanner: Scanner) -> None
     scanner.actors.configure(NAME, scanner.config(exclude_regex=["tmp$"]))
     # The old run's end of file first: accepting hangs up on it, and it would come back at once.
     assert await trio.to_thread.run_sync(scanner.watching.scanner_is_gone)
-    assert await scanner.accept() == {"slot": 0, "pid": pid}
+    assert await scanner.accept() == {"slot": 0, "pid": pid, "rules": ""}
     assert await scanner.names() == {b"b"}
     await scanner.actors.running(NAME)
     await until(lambda: scanner.actors.beats[NAME].counters["works"] == 2)

@@ -79,3 +79,15 @@ def test_what_is_finished_is_the_beginning_of_the_last_complete_audit() -> None:
     assert world.audits.finished == 1
     world.pass_time(6)
     assert world.audits.finished > 4e9
+
+
+def test_other_periods_hold_from_now_on() -> None:
+    world = World(10, fast=1000.0, full=1e6, per_second=1000)
+    world.pass_time(10)
+    assert world.count(full=False) == {}
+    world.audits.adjust(fast_period=2.0, full_period=4.0, per_second=1000)
+    world.pass_time(10)
+    assert len(world.count(full=False)) == 10
+    assert all(count >= 3 for count in world.count(full=False).values())
+    assert sum(world.count(full=True).values()) >= 15
+    assert world.audits.finished

@@ -35,3 +35,11 @@ def test_names_above_the_limit_are_left_to_the_audit() -> None:
     links.note((2, b"b"), 7)
     assert len(links) == 1
     assert not list(links.others((1, b"a"), 7))
+
+
+def test_another_limit_holds_from_now_on() -> None:
+    links = HardLinks(0)
+    links.note((1, b"a"), 7)
+    links.limit = 1
+    links.note((2, b"b"), 7)
+    assert len(links) == 1

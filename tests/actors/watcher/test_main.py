@@ -307,6 +307,49 @@ async def test_patterns_decide_what_belongs(source: Source) -> None:
     assert not source.view.difference(source.root).extra, missing
 
 
+async def test_bounds_periods_and_scanners_change_while_it_works(source: Source) -> None:
+    populate(source.root, 5, 2)
+    await source.up()
+    await source.view.right(source.root)
+    pid = source.actors.beats["watcher.data"].pid
+    source.more = {"fast_audit_seconds": 5.0, "scanners": 3}
+    source.actors.configure(
+        "watcher.data", {"source": source.config(), "state": str(source.state), "limits": {"links": 5}}
+    )
+    for slot in (0, 1):
+        source.actors.configure(
+            f"scanner.data.{slot}", {"source": source.config(), "slot": slot, "limits": {"stuck_seconds": 3}}
+        )
+    source.scan(2)
+    source.actors.kill("scanner.data.0")
+    source.actors.kill("scanner.data.1")
+    await source.actors.running("watcher.data", "scanner.data.2")
+    (source.root / "d1/later").touch()
+    await source.view.right(source.root)
+    assert source.view.view.epoch == 1
+    beat = source.actors.beats["watcher.data"]
+    assert (beat.pid, beat.facts["epoch"]) == (pid, "1")
+
+
+async def test_a_scanner_of_other_rules_waits_until_both_have_the_same(source: Source) -> None:
+    """Whoever of the two is configured first: nothing is found by the old patterns for the new ones."""
+    populate(source.root, 3, 2)
+    (source.root / "x.tmp").touch()
+    await source.up()
+    await source.view.right(source.root)
+    source.more = {"exclude": ["*.tmp"]}
+    told = {"source": source.config(), "rules": "new", "limits": {}}
+    source.actors.configure("watcher.data", {**told, "state": str(source.state)})
+    await until(lambda: "a scanner of other rules" in source.actors.log("watcher.data"))
+    assert source.view.view.epoch == 2
+    assert b"x.tmp" in source.view.view.entries()  # nobody has looked yet
+    for slot in (0, 1):
+        source.actors.configure(f"scanner.data.{slot}", {**told, "slot": slot})
+    await until(lambda: b"x.tmp" not in source.view.view.entries())
+    (source.root / "x.tmp").unlink()
+    await source.view.right(source.root)
+
+
 async def test_stop_is_clean(source: Source) -> None:
     populate(source.root, 2, 1)
     await source.up()
