@@ -12,6 +12,7 @@ import attrs
 import zmq
 
 from actors.scanner.denied import denied
+from actors.scanner.forbidden import Forbidden
 from actors.scanner.look import Looker, Place
 from actors.scanner.mounts import Mounts
 from actors.scanner.patterns import compile_patterns
@@ -19,6 +20,7 @@ from actors.scanner.worker import ScannerLimits, Worker
 from fustor.runtime.actor import Host, run_blocking_actor
 from fustor.runtime.config import between, structure
 from fustor.runtime.deny import DataDeny
+from fustor.runtime.handling import note_of
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import MAX_SCANNERS, SourceConfig
 from protocols.codec import DATA_LIMITS
@@ -26,12 +28,18 @@ from protocols.codec import DATA_LIMITS
 
 @attrs.frozen
 class ScannerConfig:
-    """What a scanner is told: its source, its number among the source's scanners, what the host denies, its limits."""
+    """
+    What a scanner is told: its source, its number among the source's scanners, what the host denies, its limits, and
+    what it must not touch (see :mod:`actors.scanner.forbidden`). What was released needs no asking: ``again`` is not
+    used.
+    """
 
     source: SourceConfig
     slot: int = attrs.field(validator=between(0, MAX_SCANNERS - 1))
     deny: DataDeny = attrs.Factory(DataDeny)
     limits: ScannerLimits = attrs.Factory(ScannerLimits)
+    quarantined: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
 
 def build(config: dict[str, Any]) -> Callable[[Host], None]:
@@ -43,6 +51,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
     """
     told = structure(ScannerConfig, config)
     takes = compile_patterns(told.source)
+    forbidden = Forbidden.of(told.quarantined)
     root = os.fsencode(told.source.root)
     denied(told.deny, root)  # refuses a source that lies in a denied directory
 
@@ -67,9 +76,11 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
                 add_watch=add_watch,
                 place=place,
                 denied=left_out,
+                forbidden=forbidden,
             )
 
-        worker = Worker(told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits)
+        note = note_of(host.name, host.log)
+        worker = Worker(told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits, note)
         worker.start()
         host.ready(source=name)
         period = min(0.25, told.limits.stuck_seconds / 4)

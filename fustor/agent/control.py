@@ -73,6 +73,8 @@ class AgentControl:
             endpoint=lifeline,
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),
+            quarantine=config.limits.quarantine,
+            cases=os.path.join(state, "quarantine.json"),
         )
         self.teller = Teller(self.shell.story)
         self.shell.on_news = self._tell

@@ -18,7 +18,9 @@ from fustor.runtime.config import between, read_toml, shorten, structure
 from fustor.runtime.endpoint import Address, parse_address, parse_endpoint
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError
+from protocols.limits import LargeProcessLimits
 from protocols.orders import OrderPolicy
+from protocols.quarantine import QuarantinePolicy
 from protocols.supervision import Policy
 
 
@@ -96,6 +98,19 @@ class ViewConfig:
 
 
 @attrs.frozen
+class FusionProcesses:
+    """
+    ``[limits.process]``: what each process of a kind may use.
+
+    Attributes:
+        view, query: the kinds.
+    """
+
+    view: LargeProcessLimits = attrs.field(factory=LargeProcessLimits)
+    query: LargeProcessLimits = attrs.field(factory=LargeProcessLimits)
+
+
+@attrs.frozen
 class FusionLimits:
     """
     ``[limits]``: one table for each kind of process.
@@ -104,12 +119,16 @@ class FusionLimits:
         shell: how payloads are supervised.
         orders: what is borne of orders.
         audit: size of the audit log.
+        process: memory, CPU, descriptors and output of each process.
+        quarantine: when work that kills whoever handles it is left alone.
         view, query: passed on to these payloads, which validate them.
     """
 
     shell: Policy = attrs.field(factory=Policy)
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
+    process: FusionProcesses = attrs.field(factory=FusionProcesses)
+    quarantine: QuarantinePolicy = attrs.field(factory=QuarantinePolicy)
     view: dict[str, Any] = attrs.Factory(dict)
     query: dict[str, Any] = attrs.Factory(dict)
 

@@ -31,7 +31,7 @@ class Program:
         argv, env: encoded; argv[0] is an absolute path.
         fds: descriptors to inherit beside 0, 1 and 2, under their own numbers.
         log: descriptor for stdout and stderr.
-        data_bytes: RLIMIT_DATA (getrlimit(2)); 0: as the guardian. Not RLIMIT_AS: that forbids LMDB's sparse map.
+        data_bytes: soft RLIMIT_DATA (getrlimit(2)); 0: as the guardian. Not RLIMIT_AS: that forbids LMDB's sparse map.
         oom_score: for oom_score_adj; empty: as the guardian.
     """
 
@@ -157,7 +157,7 @@ def _become(program: Program, null: int, writer: int, changed: list[int]) -> Non
         if program.data_bytes:
             hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
             limit = program.data_bytes if hard == resource.RLIM_INFINITY else min(program.data_bytes, hard)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
         os.execve(program.argv[0], program.argv, program.env)
     except OSError as error:
         failure = error.errno or errno.EINVAL

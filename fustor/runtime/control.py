@@ -23,6 +23,7 @@ from fustor.runtime.guard import guarded
 from fustor.runtime.keeper import Keeper, KeeperGone
 from fustor.runtime.log import setup_logging
 from fustor.runtime.parent import EXIT_PARENT_GONE, watch_guardian
+from fustor.runtime.rlimits import protect
 from fustor.runtime.shell import Shell
 from protocols.errors import ConfigError, MachineError
 
@@ -41,6 +42,7 @@ def run_control(main: Callable[[dict[str, Any], Keeper, logging.Logger], Awaitab
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     log = setup_logging("control")
     watch_guardian()
+    protect(os.getpid(), os.getppid())
     try:
         config = read_json(os.environ.get("FUSTOR_CONFIG", ""))
         if not isinstance(config, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -228,7 +229,7 @@ print(json.dumps({
     assert told["cwd"] == str(side.run)
     assert told["session"]
     assert told["parent"] == side.guardian.pid
-    assert told["data"] == [1 << 28, 1 << 28]
+    assert told["data"] == [1 << 28, resource.getrlimit(resource.RLIMIT_DATA)[1]]
     assert told["oom"] == "500"
     # Python itself ignores SIGPIPE (13) and SIGXFSZ (25) and catches SIGINT; nothing is blocked.
     assert int(told["signals"]["SigIgn"], 16) == 1 << 12 | 1 << 24
