@@ -21,7 +21,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -233,7 +233,7 @@ class Quarantine:
         """Everything, for a file or for people, oldest first."""
         return [case.plain() for case in self.cases.values()]
 
-    def restore(self, cases: list[Mapping[str, Any]]) -> int:
+    def restore(self, cases: Sequence[Mapping[str, Any]]) -> int:
         """
         What an earlier control actor kept.
 

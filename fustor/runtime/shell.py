@@ -309,7 +309,7 @@ class Shell:
 
     async def stop(self) -> None:
         """Stop all payloads, rank by rank; returns when they are gone, or a deadline after they were killed."""
-        self.set_desired(())
+        self._specs, self._desired = (), {}
         ranks = {payload.spec.stop_rank if payload.spec else 0 for payload in self._payloads.values()}
         for rank in sorted(ranks):
             group = [p for p in self._payloads.values() if (p.spec.stop_rank if p.spec else 0) == rank]
