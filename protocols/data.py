@@ -41,6 +41,10 @@ SAME = "same"  #: times equal the known ones: not listed
 LOST = "lost"  #: the path does not lead to the directory that was meant: look again from its parent
 FAILED = "failed"  #: the directory could not be read; ``errno`` says why, nothing is known of its content
 
+#: An ``errno`` of our own, beyond those of the kernel: it was not touched, for it is quarantined
+#: (:mod:`protocols.quarantine`).
+QUARANTINED = 4096
+
 #: States of a source, as its watcher declares them (a view adds ``stale`` by its own clock).
 SOURCE_STATES = ("empty", "building", "live", "stale", "offline", "degraded")
 
@@ -299,6 +303,7 @@ class Batch:
         epoch: data epoch of all of them.
         first: number of the first.
         count: how many.
+        missing: items of this epoch that the sender has left out because they are quarantined; they come empty.
     """
 
     agent: str
@@ -306,6 +311,7 @@ class Batch:
     epoch: int
     first: int
     count: int
+    missing: int = 0
 
 
 @message("ack")

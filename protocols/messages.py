@@ -91,8 +91,9 @@ class PayloadStatus:
         cause: of the last exit, one of :data:`protocols.supervision.CAUSES`; empty for none.
         software: the version it said that it is; empty when it has not.
         revision: the configuration that it runs; 0 for none.
-        vitals: what /proc says of it: ``rss_bytes``, ``cpu_ms`` (so far), ``cpu_permille`` (of one processor, in the
-            last second), ``fds``, ``threads``.
+        vitals: what /proc says of it: ``rss_bytes``, ``memory_bytes`` (of these its own), ``cpu_ms`` (so far),
+            ``cpu_permille`` (of one processor, in the last second), ``fds``, ``threads``; and its limits
+            ``memory_limit`` and ``fds_limit`` (0: none).
     """
 
     name: str
@@ -266,7 +267,8 @@ class Happening:
         number: 1, 2, 3, … within a life of a control actor.
         at_ns: wall clock of its host, for people; never compared.
         payload: which; empty for the side as a whole.
-        kind: ``state``, ``exit``, ``hang``, ``evidence``, ``abandoned``, ``order`` or ``side``.
+        kind: ``state``, ``exit``, ``hang``, ``evidence``, ``abandoned``, ``order``, ``side``, ``quarantine`` or a
+            limit.
         text: for people.
         evidence: what was found (stacks, /proc, log lines).
     """

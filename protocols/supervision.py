@@ -30,6 +30,7 @@ Rules:
 - Waiting for storage is a state of its own, and never stalled. Time in which a process could not run does not count
   against it: asleep in the kernel without interruption (D, for up to ``waiting_seconds``), or runnable without being
   given a processor.
+- Who has used up a limit (:mod:`protocols.limits`) is killed in the same steps.
 - Paused and drained are ordered by people and end by people's orders only; awaiting ends by them, or by another
   configuration.
 
@@ -50,6 +51,7 @@ import attrs
 
 from protocols.errors import ConfigError
 from protocols.ladder import Ladder, LadderPolicy, Rung
+from protocols.limits import LIMITS
 from protocols.restart import BackoffPolicy, positive
 
 
@@ -132,8 +134,8 @@ class State(enum.Enum):
 
 #: Why a process ended: by itself (``exit``), by a ``signal`` that nobody here sent, by the kernel for want of memory
 #: (``oom``); because it was a ``hang``, never said Hello (``protocol``), was ordered to (``operator``), could not be
-#: started (``spawn``) or could not be killed and was ``abandoned``.
-CAUSES = frozenset({"exit", "signal", "oom", "hang", "protocol", "operator", "spawn", "abandoned"})
+#: started (``spawn``) or could not be killed and was ``abandoned``; or for the limit that it had reached.
+CAUSES = frozenset({"exit", "signal", "oom", "hang", "protocol", "operator", "spawn", "abandoned", *LIMITS})
 
 #: A process exists, or may.
 ALIVE = frozenset(State) - {State.STOPPED, State.BACKING_OFF, State.DRAINED, State.AWAITING, State.PARKED}
@@ -205,6 +207,15 @@ class Seen:
 
 
 @attrs.frozen
+class Overuse:
+    """The process with ``token`` has reached its limit of ``what`` (of :data:`protocols.limits.LIMITS`)."""
+
+    token: str
+    what: str
+    text: str
+
+
+@attrs.frozen
 class Spawned:
     """The process with ``token`` exists."""
 
@@ -254,7 +265,7 @@ class Beaten:
 
 @attrs.frozen
 class Exited:
-    """The process with ``token`` is gone; ``cause`` in words, ``kind``: ``exit``, ``signal`` or ``oom``."""
+    """The process with ``token`` is gone; ``cause`` in words, ``kind``: ``exit``, ``signal``, ``oom`` or a limit."""
 
     token: str
     cause: str
@@ -283,6 +294,7 @@ Event: TypeAlias = (
     | Resume
     | Strike
     | Seen
+    | Overuse
     | Spawned
     | SpawnFailed
     | Found
@@ -333,9 +345,13 @@ class WakeAt:
 
 @attrs.frozen
 class Capture:
-    """It is about to be killed: keep what can be found out about it now, and its stacks as soon as they are written."""
+    """
+    It is about to be killed: keep what can be found out about it now, and its stacks as soon as they are written.
+    ``limit``: which it had reached; empty for none.
+    """
 
     reason: str
+    limit: str = ""
 
 
 @attrs.frozen
@@ -456,7 +472,10 @@ class Supervisor:
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event, return what is to be done, in order. An event that means nothing here changes nothing."""
-        if isinstance(event, Spawned | SpawnFailed | Greeted | Beaten | Exited | Seen) and event.token != self.token:
+        if (
+            isinstance(event, Spawned | SpawnFailed | Greeted | Beaten | Exited | Seen | Overuse)
+            and event.token != self.token
+        ):
             self.strangers += 1
             return []
         before = self.state
@@ -547,7 +566,7 @@ class Supervisor:
         ran = 0.0 if self._well_since is None else now - self._well_since
         planned = self._planned or self._verdict == "operator"
         self._planned = False
-        self.last_exit = how
+        self.last_exit = f"{how}: {self.complaint}" if self._verdict in LIMITS else how
         self.cause, self._verdict = self._verdict or kind, ""
         if not planned and self.wanted and self.cause != "operator":
             self._fail(self._given or self.running, self.cause, how)
@@ -583,7 +602,8 @@ class Supervisor:
         self._verdict = self._verdict or verdict
         self._step, self._killed_at = 0, None
         self._enter(State.KILLING, now + self.policy.evidence_seconds)
-        self._effects += [Capture(complaint), Kill(signal.SIGUSR1)]
+        limit = verdict if verdict in LIMITS else ""
+        self._effects += [Capture(complaint, limit), Kill(signal.SIGUSR1)]
 
     def _hung(self, complaint: str, verdict: str, now: float) -> None:
         """It is told at once: its end may take a while."""
@@ -729,6 +749,9 @@ class Supervisor:
         # Runnable and given less than a twentieth of a processor: it is this host that is busy.
         self._beat_at = min(now, self._beat_at + passed)
         self._progress_at = min(now, self._progress_at + passed)
+
+    def _overused(self, event: Overuse, now: float) -> None:
+        self._kill(event.text, event.what, now)
 
     def _attend(self, now: float) -> None:
         """From now on it has to be heard."""
@@ -925,6 +948,7 @@ TRANSITIONS |= {
     (State.STARTING, Want): _S._want_later,
     (State.STARTING, Unwant): _S._unwant_drain,
     (State.STARTING, Restart): _S._restart_drain,
+    (State.STARTING, Overuse): _S._overused,
     (State.STARTING, Greeted): _S._greeted,
     (State.STARTING, Beaten): _S._beaten_late,
     (State.STARTING, Exited): _S._exited,
@@ -954,6 +978,7 @@ for _state in CONNECTED:
         (_state, Drain): _S._hold_drain,
         (_state, Strike): _S._strike,
         (_state, Seen): _S._seen,
+        (_state, Overuse): _S._overused,
         (_state, Spawned): _S._spawned_late,
         (_state, Greeted): _S._greeted_again,
         (_state, Beaten): _S._beaten,

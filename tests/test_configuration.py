@@ -13,6 +13,8 @@ from typing import Any
 import attrs
 import pytest
 
+from protocols.limits import LargeProcessLimits, ProcessLimits
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
 #: Section of the page → class that is this table.
@@ -31,6 +33,8 @@ SECTIONS = {
     "[limits.guardian]": "fustor.runtime.daemon:GuardianLimits",
     "[limits.shell]": "protocols.supervision:Policy",
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",
+    "[limits.process.KIND]": "protocols.limits:ProcessLimits",
+    "[limits.quarantine]": "protocols.quarantine:QuarantinePolicy",
     "[limits.watcher]": "actors.watcher.limits:WatcherLimits",
     "[limits.scanner]": "actors.scanner.worker:ScannerLimits",
     "[limits.syncer]": "actors.syncer.__main__:SyncerLimits",
@@ -87,3 +91,10 @@ def test_every_key_is_documented(section: str) -> None:
 
 def test_every_section_is_checked() -> None:
     assert set(re.findall(r"^## `(\[.*?\]+)`", PAGE.read_text(), re.M)) == set(SECTIONS)
+
+
+def test_what_large_kinds_have_instead_is_documented() -> None:
+    base, large = ProcessLimits(), LargeProcessLimits()
+    others = {f.name: getattr(large, f.name) for f in attrs.fields(ProcessLimits)}
+    others = {name: value for name, value in others.items() if value != getattr(base, name)}
+    assert all(f"`{name} = {value}`" in PAGE.read_text() for name, value in others.items())

@@ -12,6 +12,7 @@ import attrs
 import zmq
 
 from actors.scanner.denied import denied
+from actors.scanner.forbidden import Forbidden
 from actors.scanner.look import Looker, Place
 from actors.scanner.mounts import Mounts
 from actors.scanner.patterns import compile_patterns
@@ -19,6 +20,7 @@ from actors.scanner.worker import ScannerLimits, Worker
 from fustor.runtime.actor import Host, run_blocking_actor
 from fustor.runtime.config import between, structure
 from fustor.runtime.deny import DataDeny
+from fustor.runtime.handling import note_of
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import MAX_SCANNERS, SourceConfig
 from protocols.codec import DATA_LIMITS
@@ -28,7 +30,8 @@ from protocols.codec import DATA_LIMITS
 class ScannerConfig:
     """
     What a scanner is told: its source, its number among the source's scanners, what the host denies, a digest of what
-    decides which entries belong to the source, its limits.
+    decides which entries belong to the source, its limits, and what it must not touch (see
+    :mod:`actors.scanner.forbidden`). What was released needs no asking: ``again`` is not used.
     """
 
     source: SourceConfig
@@ -36,6 +39,8 @@ class ScannerConfig:
     deny: DataDeny = attrs.Factory(DataDeny)
     rules: str = ""
     limits: ScannerLimits = attrs.Factory(ScannerLimits)
+    quarantined: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
 
 def build(config: dict[str, Any]) -> Callable[[Host], None]:
@@ -47,6 +52,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
     """
     told = structure(ScannerConfig, config)
     takes = compile_patterns(told.source)
+    forbidden = Forbidden.of(told.quarantined)
     root = os.fsencode(told.source.root)
     denied(told.deny, root)  # refuses a source that lies in a denied directory
 
@@ -71,9 +77,13 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
                 add_watch=add_watch,
                 place=place,
                 denied=left_out,
+                forbidden=forbidden,
             )
 
-        worker = Worker(told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits, told.rules)
+        note = note_of(host.name, host.log)
+        worker = Worker(
+            told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits, rules=told.rules, note=note
+        )
         worker.start()
 
         def adjust(config: dict[str, Any]) -> bool:

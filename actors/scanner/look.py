@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from actors.scanner.denied import Denied
+from actors.scanner.forbidden import Forbidden, item_of
 from actors.scanner.mounts import Mounts
-from protocols.data import FAILED, LOST, OK, SAME, Result, Row, Task
+from fustor.runtime.handling import Handling
+from protocols.data import FAILED, LOST, OK, QUARANTINED, SAME, Result, Row, Task
 
 #: From this many entries on a listing is sorted and sent in parts of this size.
 PART = 4096
@@ -36,11 +38,15 @@ Takes = Callable[[bytes, bool], bool]
 
 @attrs.define
 class Place:
-    """What a thread is touching: progress for whoever watches it. ``count`` moves with every entry."""
+    """
+    What a thread is touching: progress for whoever watches it (``count`` moves with every entry), and a ``note`` for
+    whoever survives the process.
+    """
 
     dir: int = 0
     name: bytes = b""
     count: int = 0
+    note: Handling = attrs.Factory(Handling)
 
 
 @attrs.frozen
@@ -56,6 +62,7 @@ class Looker:
         mounts: the mount table.
         add_watch: watch a directory descriptor; returns its watch descriptor, or −errno.
         place: kept up to date while working.
+        forbidden: what must not be touched.
     """
 
     root: bytes
@@ -65,6 +72,7 @@ class Looker:
     add_watch: AddWatch
     place: Place
     denied: Denied | None = None
+    forbidden: Forbidden = attrs.Factory(Forbidden)
 
     def look(self, task: Task) -> Iterator[Part]:
         """
@@ -77,6 +85,16 @@ class Looker:
         place = self.place
         place.dir, place.name = task.dir, b""
         place.count += 1
+        if task.path in self.forbidden.directories:
+            yield _without(task, FAILED, QUARANTINED)
+            return
+        place.note.begin(item_of(task.path))
+        try:
+            yield from self._look(task)
+        finally:
+            place.note.end()
+
+    def _look(self, task: Task) -> Iterator[Part]:
         self.mounts.refresh()
         try:
             fd = self._open(task.path, os.O_RDONLY if task.names is None else os.O_PATH)
@@ -135,13 +153,19 @@ class Looker:
         unreadable: list[bytes] = []
         # Whether it could be listed is known only to who tries; a change of its mode alone is no reason to list it.
         failed = 0 if os.access(".", os.R_OK | os.X_OK, dir_fd=fd, effective_ids=True) else errno.EACCES
-        place, takes, denied = self.place, self.takes, self.denied
+        place, takes, denied, note = self.place, self.takes, self.denied, self.place.note.part
+        forbidden = self.forbidden.names.get(task.path, ())
         prefix = task.path + b"/" if task.path else b""
         for name in task.names or ():
             if name in task.skip:
                 continue
+            if name in forbidden:
+                unreadable.append(name)
+                failed = QUARANTINED
+                continue
             place.name = name
             place.count += 1
+            note(name)
             try:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except OSError as error:
@@ -171,6 +195,7 @@ class Looker:
                     crossed.append(name)
             elif status.st_nlink > 1:
                 links.append((name, status.st_ino))
+        note(b"")
         result = Result(
             dir=task.dir,
             status=OK,
@@ -226,14 +251,22 @@ class Looker:
         unreadable: list[bytes] = []
         failed = 0
         place, takes, denied, encode = self.place, self.takes, self.denied, os.fsencode
+        # Again: between the parts of a long listing names of other directories are looked at.
+        place.note.begin(item_of(task.path))
+        note, forbidden = place.note.part, self.forbidden.names.get(task.path, ())
         prefix = task.path + b"/" if task.path else b""
         s_isdir, s_isreg = stat.S_ISDIR, stat.S_ISREG
         for entry in entries:
             name = encode(entry.name)
             if name in task.skip:
                 continue
+            if name in forbidden:
+                unreadable.append(name)
+                failed = QUARANTINED
+                continue
             place.name = name
             place.count += 1
+            note(name)
             try:
                 status = entry.stat(follow_symlinks=False)
             except OSError as error:
@@ -275,6 +308,7 @@ class Looker:
                     crossed.append(name)
             elif status.st_nlink > 1:
                 links.append((name, status.st_ino))
+        note(b"")
         return (
             Result(
                 dir=task.dir,

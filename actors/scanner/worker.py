@@ -23,6 +23,7 @@ import zmq
 from actors.scanner.channel import WatcherChannel
 from actors.scanner.look import Looker, Part, Place
 from fustor.runtime.config import between
+from fustor.runtime.handling import Handling
 from protocols.codec import DATA_LIMITS, decode, encode, pack
 from protocols.data import OK, Found, Stuck, Unstuck, Work
 from protocols.errors import ProtocolError
@@ -70,6 +71,7 @@ class Worker:
         make_looker: builds a looker for one thread.
         host: counters (entries, works, stuck, refused), gauges and state for the beat.
         rules: told to the watcher, which takes scanners of its own rules only.
+        note: where what is being touched is written down.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Worker:
         host: Host,
         limits: ScannerLimits,
         rules: str = "",
+        note: Handling | None = None,
     ) -> None:
         self._slot = slot
         self._rules = rules
@@ -92,7 +95,7 @@ class Worker:
         self._limits = limits
         self._lock = threading.Lock()
         self._turn = 0  # number of the thread that owns the sockets
-        self._place = Place()
+        self._place = Place(note=note or Handling())
         self._work: Work | None = None
         self._outer: Work | None = None  # a long listing, interrupted for ``_work``
         self._parts: list[Part] = []
@@ -187,7 +190,8 @@ class Worker:
 
     def _take_over(self, first: list[list[bytes]]) -> None:
         self._turn += 1
-        self._place = Place()
+        # A thread that hangs and returns one day goes on for a while, and its note must not cover this one's.
+        self._place = Place(note=self._place.note.successor())
         self._seen = (-1, 0.0)
         self._thread = threading.Thread(
             target=self._run, args=(self._turn, self._place, first), name=f"looker-{self._turn}", daemon=True

@@ -13,16 +13,19 @@ import zmq
 
 from fustor.runtime.actor import Host, run_actor
 from fustor.runtime.config import between, structure
+from fustor.runtime.handling import note_of
 from fustor.runtime.keys import load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, open_socket
-from protocols.codec import DATA_LIMITS, decode, encode, unpack
-from protocols.data import Ack, Applied, Batch, SyncerHello
-from protocols.errors import DecodeError, ProtocolError
+from protocols.codec import DATA_LIMITS, decode, encode, pack, unpack
+from protocols.data import Ack, Applied, Batch, Item, SyncerHello
+from protocols.errors import ConfigError, DecodeError, ProtocolError
 from protocols.sequencing import SendWindow
 
 #: Acknowledgements are repeated several times a second: after so long without one the view is not there.
 _SILENCE_SECONDS = 1.5
+#: The bytes of so many batches are sent item by item after a start.
+_CAREFUL_BATCHES = 4
 
 
 @attrs.frozen
@@ -43,7 +46,12 @@ class SyncerLimits:
 
 @attrs.frozen
 class SyncerConfig:
-    """Whose items go where: see docs/architecture.md."""
+    """
+    Whose items go where: see docs/architecture.md.
+
+    ``quarantined`` are items that must not be sent, as ``epoch number``, and ``again`` those that were left out and are
+    wanted now (see :mod:`protocols.quarantine`).
+    """
 
     agent: str
     source: str
@@ -52,6 +60,25 @@ class SyncerConfig:
     server_key: str
     key_file: str
     limits: SyncerLimits = attrs.Factory(SyncerLimits)
+    quarantined: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("quarantined", "again"):
+            for index, item in enumerate(getattr(self, name)):
+                numbers = item.split(" ")
+                if len(numbers) != 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+                    raise ConfigError(f"{name}[{index}]", item[:80], "'epoch number' is accepted")
+
+    def left_out(self, epoch: int) -> frozenset[int]:
+        """Numbers of the items of ``epoch`` that must not be sent."""
+        items = [item.split(" ") for item in self.quarantined]
+        return frozenset([int(number) for of, number in items if int(of) == epoch])
+
+    @property
+    def wanted_again(self) -> frozenset[int]:
+        """Epochs of which something was left out that is wanted now."""
+        return frozenset([int(item.split(" ")[0]) for item in self.again])
 
 
 class Syncer:
@@ -66,6 +93,11 @@ class Syncer:
         self._room = trio.Event()
         self._more = trio.Event()
         self._last_ack: Ack | None = None
+        self._note = note_of(host.name, host.log)
+        self._left_out: frozenset[int] = frozenset()
+        #: Bytes to be sent item by item, so that the note names the right one: what a predecessor has died of is not
+        #: far behind the first item that is not applied, and nearer after each death.
+        self._careful = _CAREFUL_BATCHES * config.limits.batch_bytes
         for name in ("items", "batches", "bytes", "resent", "refused"):
             host.counters.setdefault(name, 0)
 
@@ -138,6 +170,7 @@ class Syncer:
             return
         if epoch > self._window.epoch:
             self._window = self._new_window(epoch)
+            self._left_out = self._config.left_out(epoch)
             if self._last_ack is not None:
                 self._acknowledge(self._last_ack)
         if self._window.add(number, frames[1:]):
@@ -149,7 +182,8 @@ class Syncer:
         config = self._config
         while True:
             self._gauge()
-            batch = self._window.next_batch(trio.current_time(), config.limits.batch_bytes)
+            most = 1 if self._careful > 0 else config.limits.batch_bytes
+            batch = self._window.next_batch(trio.current_time(), most)
             if batch is None:
                 self._more = trio.Event()
                 await self._more.wait()
@@ -160,13 +194,21 @@ class Syncer:
                 epoch=self._window.epoch,
                 first=batch[0].number,
                 count=len(batch),
+                missing=len(self._left_out) + (self._window.epoch in config.wanted_again),
             )
+            self._note.begin(b"%d %d" % (head.epoch, head.first))
             frames = [encode(head)]
             for item in batch:
-                frames += item.frames
+                frames += self._empty(item.number) if item.number in self._left_out else item.frames
+            self._careful -= sum(item.size for item in batch)
             self._host.counters["batches"] += 1
             self._host.counters["bytes"] += sum(map(len, frames))
             await push.send(frames)
+            self._note.end()
+
+    def _empty(self, number: int) -> list[bytes]:
+        """In the place of an item that must not be sent: nothing, and the next one has its number."""
+        return [encode(Item.of(self._window.epoch, number, [])), pack([])]
 
     async def _hear(self, acks: MeshSocket, back: MeshSocket) -> None:
         """Acknowledgements into the window, and on to the watcher."""
@@ -189,7 +231,9 @@ class Syncer:
                 continue  # a subscription is to everything that begins with the topic
             self._last_ack = ack
             self._acknowledge(ack)
-            relay = Applied(incarnation=self._incarnation, store=ack.store, epoch=ack.epoch, applied=ack.applied)
+            # Gone back: so the watcher begins a new epoch, in which nothing is left out.
+            applied = 0 if ack.epoch in self._config.wanted_again else ack.applied
+            relay = Applied(incarnation=self._incarnation, store=ack.store, epoch=ack.epoch, applied=applied)
             try:
                 back.send_nowait([encode(relay)])
             except trio.WouldBlock:

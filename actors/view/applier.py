@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import attrs
+
+from actors.view.forbidden import Forbidden, item_of
+from fustor.runtime.handling import Handling
 from fustor.treestore.writer import SourceSpec, Writer
 from protocols.codec import DATA_LIMITS, decode, encode
-from protocols.data import Ack, Batch, Item
+from protocols.data import Ack, Batch, Item, Watermark
 from protocols.errors import ProtocolError
 from protocols.sequencing import Receiver
 
@@ -25,14 +29,25 @@ class Applier:
         writer: of the store.
         sources: all sources of the view.
         counters: where to count: ``batches``, ``duplicates``, ``gaps`` and ``stale`` ones, ``refused`` (not to be
-            read, or not whose they say); the writer counts items and rows.
+            read, or not whose they say), ``quarantined`` items; the writer counts items and rows.
+        note: where the item in hand is written down.
+        forbidden: items that must not be applied.
     """
 
-    def __init__(self, writer: Writer, sources: Sequence[SourceSpec], counters: dict[str, int]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        sources: Sequence[SourceSpec],
+        counters: dict[str, int],
+        note: Handling | None = None,
+        forbidden: Forbidden | None = None,
+    ) -> None:
         self._writer = writer
+        self._note = note or Handling()
+        self._forbidden = forbidden or Forbidden()
         self._sources = {(source.agent, source.source): source for source in sources}
         self._counters = counters
-        for name in ("batches", "refused", *_DROPPED.values()):
+        for name in ("batches", "refused", "quarantined", *_DROPPED.values()):
             counters.setdefault(name, 0)
 
     def apply(self, user: tuple[str, str], frames: Sequence[bytes]) -> Iterator[int]:
@@ -59,11 +74,19 @@ class Applier:
         if verdict.outcome != "apply":
             self._counters[_DROPPED[verdict.outcome]] += 1
             return
+        mine = (batch.agent, batch.source, batch.epoch)
+        forbidden = self._forbidden.quarantined.get(mine, frozenset())
+        missing = len(forbidden) + batch.missing + (mine in self._forbidden.again)
         for at in range(verdict.skip, batch.count):
             number, rows = batch.first + at, frames[2 + 2 * at]
             message = frames[1 + 2 * at]
             position.advance(batch.epoch, number)
-            self._item(source.index, batch.epoch, number, message, rows)
+            if number in forbidden:
+                self._counters["quarantined"] += 1
+                self._writer.skip(source.index, batch.epoch, number)
+            else:
+                self._note.begin(item_of(*mine, number))
+                self._item(source.index, batch.epoch, number, message, rows, missing)
             yield len(message) + len(rows)
 
     def _batch(self, user: tuple[str, str], frames: Sequence[bytes]) -> tuple[Batch, SourceSpec]:
@@ -77,7 +100,7 @@ class Applier:
             raise ProtocolError(f"a batch of {batch.count} items in {len(frames)} frames")
         return batch, source
 
-    def _item(self, index: int, epoch: int, number: int, message: bytes, rows: bytes) -> None:
+    def _item(self, index: int, epoch: int, number: int, message: bytes, rows: bytes, missing: int) -> None:
         try:
             item = decode(message, Item, limits=DATA_LIMITS)
             if (item.epoch, item.number) != (epoch, number):
@@ -85,6 +108,9 @@ class Applier:
         except ProtocolError:
             self._writer.skip(index, epoch, number)
             return
+        if missing and item.watermark:
+            marks = tuple([(place, _incomplete(mark, missing)) for place, mark in item.watermark])
+            item = attrs.evolve(item, watermark=marks)  # type: ignore[misc]
         try:
             self._writer.apply(index, item, rows)
         except ProtocolError:
@@ -95,6 +121,15 @@ class Applier:
         found = []
         for (agent, name), source in self._sources.items():
             epoch, applied = self._writer.position(source.index)
+            if (agent, name, epoch) in self._forbidden.again:
+                applied = 0  # so the watcher begins a new epoch, in which nothing is missing
             ack = Ack(agent=agent, source=name, store=self._writer.uuid, epoch=epoch, applied=applied)
             found.append([f"{agent}/{name}".encode(), encode(ack)])
         return found
+
+
+def _incomplete(mark: Watermark, missing: int) -> Watermark:
+    """What a watermark may claim where items were passed over."""
+    state = "degraded" if mark.state == "live" else mark.state
+    reasons = (*mark.reasons[:15], f"{missing} quarantined items are missing (fustor quarantine list)")
+    return Watermark(mark.as_of_ns, state, complete=False, reasons=reasons, counts=mark.counts)

@@ -71,6 +71,7 @@ class ViewConfig:
         key_file: key pair of this side.
         authorized: folder of the keys that may connect.
         limits: see ViewLimits.
+        quarantined, again: items, see :mod:`actors.view.forbidden`.
     """
 
     view: str
@@ -81,6 +82,8 @@ class ViewConfig:
     key_file: str
     authorized: str
     limits: ViewLimits = attrs.Factory(ViewLimits)
+    quarantined: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         distinct("sources", [str(source.index) for source in self.sources], "indexes")

@@ -18,9 +18,11 @@ import zmq
 
 from actors.view.applier import Applier
 from actors.view.config import ViewConfig
+from actors.view.forbidden import Forbidden
 from actors.view.store import open_store, set_aside
 from fustor.runtime.actor import Host
 from fustor.runtime.config import structure
+from fustor.runtime.handling import note_of
 from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
@@ -44,6 +46,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
     """
     told = structure(ViewConfig, config)
     load_secret(told.key_file)
+    Forbidden.of(told.quarantined, told.again)
 
     async def run(host: Host) -> None:
         await View(told, host).run()
@@ -58,6 +61,8 @@ class View:
         self._config = config
         self._host = host
         self._limits = config.limits
+        self._forbidden = Forbidden.of(config.quarantined, config.again)
+        self._note = note_of(host.name, host.log)
         self._specs = [source.spec() for source in config.sources]
         self._fence = Fence(AuthorizedKeys(config.authorized))
         self._news = trio.Event()
@@ -132,7 +137,7 @@ class View:
         if reason:
             self._host.facts["replaced"] = reason
         self._writer = writer
-        self._applier = Applier(writer, self._specs, self._host.counters)
+        self._applier = Applier(writer, self._specs, self._host.counters, self._note, self._forbidden)
         self._committed(0.0)
         self._host.ready(data=self._config.data, acks=self._config.acks, store=writer.uuid)
         return writer
@@ -199,6 +204,7 @@ class View:
     def _commit(self) -> None:
         since = trio.current_time()
         self._writer.commit()
+        self._note.end()
         self._committed(trio.current_time() - since)
 
     def _committed(self, seconds: float) -> None:

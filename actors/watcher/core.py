@@ -370,6 +370,10 @@ class WatcherCore:
     def scanner_up(self, slot: int) -> None:
         """A scanner has taken its place."""
         self._load[slot] = [0, 0]
+        for index, error in self._failed.items():
+            # It may have been told that it may touch them again.
+            if error == data.QUARANTINED:
+                self._queue(index, NO_PHASE)
 
     def scanner_down(self, slot: int) -> None:
         """A scanner is gone: what it had is to be looked at again."""
@@ -645,7 +649,9 @@ class WatcherCore:
 
     def _root_is_right(self, result: Result) -> bool:
         """Decide what a result for the root says about the source as a whole."""
-        if result.status == data.LOST or (result.status == data.FAILED and result.errno != errors.EACCES):
+        if result.status == data.LOST or (
+            result.status == data.FAILED and result.errno not in (errors.EACCES, data.QUARANTINED)
+        ):
             why = errors.errorcode.get(result.errno, str(result.errno))
             if result.own and (self.mount or self.was_mount) and not result.mount:
                 self.offline = "root is not mounted"
@@ -1014,7 +1020,8 @@ class WatcherCore:
             self._scanned = True
             self._audits.finished = self._began_wall
         unreadable = sum(error == errors.EACCES for error in self._failed.values())
-        failed = len(self._failed) - unreadable
+        quarantined = sum(error == data.QUARANTINED for error in self._failed.values())
+        failed = len(self._failed) - unreadable - quarantined
         stuck = sum(len(names) for names in self._stuck.values())
         reasons: list[str] = []
         if self.offline:
@@ -1027,6 +1034,8 @@ class WatcherCore:
             reasons.append(f"{failed} directories can't be read")
         if unreadable:
             reasons.append(f"{unreadable} directories without permission")
+        if quarantined:
+            reasons.append(f"{quarantined} directories with quarantined items (fustor quarantine list)")
         if stuck:
             reasons.append(f"{stuck} names for which the storage does not answer")
         blind = self._fstype in REMOTE or self._fstype.startswith("fuse")
@@ -1038,7 +1047,7 @@ class WatcherCore:
             state = "offline"
         elif not self._scanned:
             state = "building"
-        elif self._gap is not None or self._unwatched or failed:
+        elif self._gap is not None or self._unwatched or failed or quarantined:
             state = "degraded"
         else:
             state = "live"
@@ -1046,13 +1055,14 @@ class WatcherCore:
         return (
             claim if self._scanned else 0,
             state,
-            self._scanned and not self.offline and self._gap is None and not failed and not stuck,
+            self._scanned and not self.offline and self._gap is None and not failed and not quarantined and not stuck,
             tuple(reasons),
             {
                 "directories": self.table.live,
                 "unwatched": len(self._unwatched),
                 "unreadable": unreadable,
                 "failed": failed,
+                "quarantined": quarantined,
                 "stuck": stuck,
                 "crossed": self._crossed,
                 "overflows": self.counters["overflows"],
@@ -1078,7 +1088,7 @@ class WatcherCore:
         # The root may go without an event: a bind mount that is umounted, a storage that has begun to hang.
         self._probe_due = bool(self.table.flags[ROOT] & LISTED)
         for index, error in list(self._failed.items())[:256]:
-            if error != errors.EACCES:
+            if error not in (errors.EACCES, data.QUARANTINED):
                 self._queue(index, NO_PHASE)
         for index in self._unwatched:
             self._queue(index, NO_PHASE)

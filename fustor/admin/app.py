@@ -9,7 +9,22 @@ from typing import NoReturn
 
 import typer
 
-from fustor.admin import agents, config, down, events, keys, orders, payloads, stacks, stat, status, store, tree, up
+from fustor.admin import (
+    agents,
+    config,
+    down,
+    events,
+    keys,
+    orders,
+    payloads,
+    quarantine,
+    stacks,
+    stat,
+    status,
+    store,
+    tree,
+    up,
+)
 from fustor.admin.console import stderr
 from fustor.admin.exits import exit_code
 from fustor.admin.text import printable
@@ -52,6 +67,9 @@ def build() -> typer.Typer:
         key_commands.command(name)(key_command)
     app.add_typer(key_commands, name="keys")
     app.add_typer(config.build(), name="config")
+    held = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work that has killed whoever handled it.")
+    held.command("list")(quarantine.list_command)
+    app.add_typer(held, name="quarantine")
     checks = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on the tree store itself.")
     checks.command("check")(store.check_command)
     app.add_typer(checks, name="store")

@@ -13,6 +13,7 @@ from fustor.admin.client import Client
 from fustor.admin.console import print_json
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.ordering import give, order_and_report, report, target_of
+from fustor.admin.quarantine import payload_of
 from protocols.errors import RequestError
 
 PayloadArgument = Annotated[
@@ -65,10 +66,25 @@ def drain(
 
 
 def release(
-    payload: PayloadArgument, ttl: TtlOption = 0.0, state: StateOption = None, as_json: JsonOption = False
+    target: Annotated[
+        str, typer.Argument(metavar="AGENT[/PAYLOAD]", help="A payload that waits, or the agent of a quarantined item.")
+    ],
+    item: Annotated[str, typer.Argument(metavar="[ITEM]", help="Id of the item. See: fustor quarantine list")] = "",
+    ttl: TtlOption = 0.0,
+    state: StateOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Start a payload now that is waiting after failures, and forget them."""
-    order_and_report(chosen_state(state), payload, "release", as_json=as_json, ttl=ttl)
+    """Start a payload now that is waiting after failures, or let a quarantined item be handled again."""
+    where = chosen_state(state)
+    if not item:
+        order_and_report(where, target, "release", as_json=as_json, ttl=ttl)
+        return
+    if "/" in target:
+        raise RequestError("AGENT", target, "the name of an agent is accepted beside an item")
+    with Client(where) as client:
+        payload = payload_of(client, target, item)
+        order = give(client, target, "release", payload, ttl=ttl, quiet=as_json, item=item)
+    report(order, as_json=as_json)
 
 
 def log(

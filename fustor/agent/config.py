@@ -23,7 +23,9 @@ from fustor.runtime.document import DataLimits, DataSide
 from fustor.runtime.source import NAME, SourceConfig
 from protocols.desired import ProbationPolicy
 from protocols.errors import ConfigError
+from protocols.limits import LargeProcessLimits, ProcessLimits
 from protocols.orders import FUSION, KINDS, OrderPolicy
+from protocols.quarantine import QuarantinePolicy
 from protocols.supervision import Policy
 
 #: A CURVE key as text: 40 characters of Z85 (ZeroMQ RFC 32).
@@ -69,6 +71,20 @@ class AgentSection:
 
 
 @attrs.frozen
+class AgentProcesses:
+    """
+    ``[limits.process]``: what each process of a kind may use.
+
+    Attributes:
+        watcher, scanner, syncer: the kinds.
+    """
+
+    watcher: LargeProcessLimits = attrs.field(factory=LargeProcessLimits)
+    scanner: ProcessLimits = attrs.field(factory=ProcessLimits)
+    syncer: ProcessLimits = attrs.field(factory=ProcessLimits)
+
+
+@attrs.frozen
 class AgentLimits:
     """
     ``[limits]``: one table for each kind of process.
@@ -79,6 +95,8 @@ class AgentLimits:
         orders: what is borne of orders.
         audit: size of the audit log.
         probation: when a configuration of Fusion is good, and when it is bad.
+        process: memory, CPU, descriptors and output of each process.
+        quarantine: when work that kills whoever handles it is left alone.
         watcher, scanner, syncer: passed on to these payloads, which validate them.
     """
 
@@ -87,6 +105,8 @@ class AgentLimits:
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
     probation: ProbationPolicy = attrs.field(factory=ProbationPolicy)
+    process: AgentProcesses = attrs.field(factory=AgentProcesses)
+    quarantine: QuarantinePolicy = attrs.field(factory=QuarantinePolicy)
     watcher: dict[str, Any] = attrs.Factory(dict)
     scanner: dict[str, Any] = attrs.Factory(dict)
     syncer: dict[str, Any] = attrs.Factory(dict)

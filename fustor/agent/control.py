@@ -89,6 +89,8 @@ class AgentControl:
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),
             rungs=frozenset({Rung.CONFIGURATION}),
+            quarantine=config.limits.quarantine,
+            cases=os.path.join(state, "quarantine.json"),
         )
         self.desired = Desired(config, self.shell, specs=self._specs, ask=self._want_document, log=log)
         self.shell.on_failed = self.desired.failed

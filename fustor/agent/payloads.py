@@ -96,16 +96,27 @@ def payloads(
         ValueError: endpoints that are no tcp endpoints.
     """
     known = {e.source: e for e in endpoints}
+    limits = config.limits.process
     wanted: list[PayloadSpec] = []
     for source in side.sources:
-        watcher = PayloadSpec(
-            f"watcher.{source.name}", _argv("watcher"), watcher_config(config, side, source), stop_rank=_WATCHER
-        )
-        wanted.append(watcher)
+        told = watcher_config(config, side, source)
+        name = f"watcher.{source.name}"
+        wanted.append(PayloadSpec(name, _argv("watcher"), told, stop_rank=_WATCHER, limits=limits.watcher))
         for slot in range(source.scanners):
             told = scanner_config(config, side, source, slot)
-            wanted.append(PayloadSpec(f"scanner.{source.name}.{slot}", _argv("scanner"), told, stop_rank=_SCANNER))
+            name = f"scanner.{source.name}.{slot}"
+            wanted.append(
+                PayloadSpec(
+                    name,
+                    _argv("scanner"),
+                    told,
+                    stop_rank=_SCANNER,
+                    group=f"scanner.{source.name}",
+                    limits=limits.scanner,
+                )
+            )
         if source.name in known and not superseded:
             told = syncer_config(config, side, known[source.name])
-            wanted.append(PayloadSpec(f"syncer.{source.name}", _argv("syncer"), told, stop_rank=_SYNCER))
+            name = f"syncer.{source.name}"
+            wanted.append(PayloadSpec(name, _argv("syncer"), told, stop_rank=_SYNCER, group=name, limits=limits.syncer))
     return wanted

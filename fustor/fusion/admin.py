@@ -12,7 +12,7 @@ events      after="0" side="" evidence=""       anybody  ``{events, next, lost}`
 audit       after="0"                           anybody  ``{entries, next}``: recent entries of the audit log
 orders                                          anybody  the orders that are remembered, newest last
 order       id target kind payload="" ttl=""    by kind  the order, as ``order-state``; signal="", lines="" for its kind
-            signal="" lines=""
+            signal="" lines="" item=""
 order-state id                                  anybody  id, number, target, kind, payload, by, state, final, text, data
 fetch       id offset="0"                       actors   ``{total, data}``: a piece of a diagnosis
 config      agent="" revision=""                anybody  a configuration and what its agent makes of it
@@ -253,7 +253,7 @@ OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[...,
     "orders": (_ANYBODY, {}, Administration._orders),
     "order": (
         _ANYBODY,
-        {"id": None, "target": None, "kind": None, "payload": "", "ttl": "", "signal": "", "lines": ""},
+        {"id": None, "target": None, "kind": None, "payload": "", "ttl": "", "signal": "", "lines": "", "item": ""},
         Administration._order,
     ),
     "order-state": (_ANYBODY, {"id": None}, Administration._order_state),

@@ -20,7 +20,9 @@ from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.endpoint import Address, parse_address, parse_endpoint
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError
+from protocols.limits import LargeProcessLimits
 from protocols.orders import OrderPolicy
+from protocols.quarantine import QuarantinePolicy
 from protocols.supervision import Policy
 
 
@@ -98,6 +100,19 @@ class ViewConfig:
 
 
 @attrs.frozen
+class FusionProcesses:
+    """
+    ``[limits.process]``: what each process of a kind may use.
+
+    Attributes:
+        view, query: the kinds.
+    """
+
+    view: LargeProcessLimits = attrs.field(factory=LargeProcessLimits)
+    query: LargeProcessLimits = attrs.field(factory=LargeProcessLimits)
+
+
+@attrs.frozen
 class FusionLimits:
     """
     ``[limits]``: one table for each kind of process.
@@ -108,6 +123,8 @@ class FusionLimits:
         orders: what is borne of orders.
         audit: size of the audit log.
         configuration: what is kept of agents' configurations.
+        process: memory, CPU, descriptors and output of each process.
+        quarantine: when work that kills whoever handles it is left alone.
         view, query: passed on to these payloads, which validate them.
     """
 
@@ -116,6 +133,8 @@ class FusionLimits:
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
     configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
+    process: FusionProcesses = attrs.field(factory=FusionProcesses)
+    quarantine: QuarantinePolicy = attrs.field(factory=QuarantinePolicy)
     view: dict[str, Any] = attrs.Factory(dict)
     query: dict[str, Any] = attrs.Factory(dict)
 

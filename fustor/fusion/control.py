@@ -94,6 +94,8 @@ class FusionControl:
             endpoint=lifeline,
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),
+            quarantine=config.limits.quarantine,
+            cases=os.path.join(state, "quarantine.json"),
         )
         # Whoever follows goes on across our lives, so their numbers grow across them.
         self.events = Events(last=time.time_ns() // 1_000_000)

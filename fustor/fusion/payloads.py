@@ -75,12 +75,19 @@ def query_config(config: FusionConfig, index: int) -> dict[str, Any]:
 
 def payloads(config: FusionConfig) -> list[PayloadSpec]:
     """Every payload that is wanted."""
+    limits = config.limits.process
     views = [
-        PayloadSpec(f"view.{view.name}", _argv("view"), view_config(config, index))
+        PayloadSpec(
+            f"view.{view.name}",
+            _argv("view"),
+            view_config(config, index),
+            group=f"view.{view.name}",
+            limits=limits.view,
+        )
         for index, view in enumerate(config.views)
     ]
     workers = [
-        PayloadSpec(f"query.{i}", _argv("query"), query_config(config, i), fds=("http",))
+        PayloadSpec(f"query.{i}", _argv("query"), query_config(config, i), fds=("http",), limits=limits.query)
         for i in range(config.fusion.query_workers)
     ]
     return views + workers

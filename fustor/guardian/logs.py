@@ -12,7 +12,7 @@ import os
 import time
 
 #: How often the sizes of open logs are looked at, seconds.
-BOUND_SECONDS = 5.0
+BOUND_SECONDS = 1.0
 
 
 class Logs:
@@ -85,11 +85,13 @@ class Logs:
         """The child goes on writing to the same file: it appends, so its next line is at the new end."""
         log = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            start = max(0, os.fstat(log).st_size - self._limit)
+            left = self._limit  # a child that floods it may write faster than this copies
+            start = max(0, os.fstat(log).st_size - left)
             old = os.open(path + ".1", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                while sent := os.sendfile(old, log, start, 1 << 20):
+                while left and (sent := os.sendfile(old, log, start, min(left, 1 << 20))):
                     start += sent
+                    left -= sent
             finally:
                 os.close(old)
                 os.ftruncate(log, 0)

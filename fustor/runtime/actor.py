@@ -5,7 +5,8 @@ An actor module calls :func:`run_actor` (its work is a trio function) or :func:`
 the main thread, for work that may hang in a system call: the lifeline then lives in a thread of its own and goes on).
 
 Exit status: 0 stopped as asked; 1 crashed, or a new configuration could not take the old one's place in time; 2 the
-configuration was refused under ``--check``, or the environment is not an actor's; 3 the guardian is gone.
+configuration was refused under ``--check``, or the environment is not an actor's; 3 the guardian is gone; 4 it was
+refused memory, 5 descriptors.
 
 ``--check`` reads a configuration as JSON from stdin, builds it, and prints what is wrong with it.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import errno
 import faulthandler
 import json
 import logging
@@ -37,6 +39,7 @@ from fustor.runtime.log import setup_logging
 from fustor.runtime.parent import watch_guardian
 from protocols.errors import ConfigError, FustorError
 from protocols.lifeline import ActorLifeline
+from protocols.limits import EXIT_FDS, EXIT_MEMORY
 from protocols.messages import Beat, Configure
 
 EXIT_STOPPED, EXIT_CRASHED, EXIT_REFUSED, EXIT_ORPHAN = 0, 1, 2, 3
@@ -338,8 +341,9 @@ class _BlockingActor(_Actor[Callable[[Host], None]]):
         try:
             trio.run(self._lifeline_main, told)
         except BaseException as error:  # the process must not live on without its lifeline
+            status = _status_of(error)
             _report(error)
-            _leave(EXIT_CRASHED)
+            _leave(status)
 
     async def _lifeline_main(self, told: socket.socket) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -461,17 +465,39 @@ def _end(main: Callable[[], None]) -> NoReturn:
     try:
         main()
     except Exception as error:
+        status = _status_of(error)
         _report(error)
-        sys.exit(EXIT_CRASHED)
+        sys.exit(status)
     sys.exit(EXIT_STOPPED)
+
+
+def _status_of(error: BaseException | None) -> int:
+    """The exit status that says why, where a limit of the process is behind ``error`` or what led to it."""
+    pending, seen = [error], set()
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        number = getattr(one, "errno", None)
+        if isinstance(one, MemoryError) or number == errno.ENOMEM:
+            return EXIT_MEMORY
+        if number in (errno.EMFILE, errno.ENFILE):
+            return EXIT_FDS
+        pending += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            pending += one.exceptions
+    return EXIT_CRASHED
 
 
 def _report(error: BaseException) -> None:
     """The traceback on stderr, without the groups of one that nurseries wrap around it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    traceback.print_exception(error)
-    sys.stderr.flush()
+    # Where memory is short the traceback may be what there is none for.
+    with contextlib.suppress(MemoryError):
+        traceback.print_exception(error)
+        sys.stderr.flush()
 
 
 def _leave(status: int) -> NoReturn:

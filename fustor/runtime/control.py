@@ -25,6 +25,7 @@ from fustor.runtime.guard import guarded
 from fustor.runtime.keeper import Keeper, KeeperGone
 from fustor.runtime.log import setup_logging
 from fustor.runtime.parent import EXIT_PARENT_GONE, watch_guardian
+from fustor.runtime.rlimits import protect
 from fustor.runtime.shell import Shell
 from protocols.errors import ConfigError, MachineError
 
@@ -44,6 +45,7 @@ def run_control(main: Callable[[dict[str, Any], Keeper, logging.Logger], Awaitab
     log = setup_logging("control")
     successors: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
     watch_guardian(on_joined=successors.put)
+    protect(os.getpid(), os.getppid())
     try:
         config = read_json(os.environ.get("FUSTOR_CONFIG", ""))
         if not isinstance(config, dict):

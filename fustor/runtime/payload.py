@@ -12,6 +12,8 @@ from typing import Any
 
 import attrs
 
+from protocols.limits import ProcessLimits
+
 
 @attrs.frozen
 class PayloadSpec:
@@ -23,6 +25,8 @@ class PayloadSpec:
         argv: the whole command; the program is an absolute path.
         config: sent over the lifeline.
         fds: names of the guardian's listening sockets that it inherits.
+        group: the payloads that may be handed the same work (:mod:`protocols.quarantine`); empty: it takes no part.
+        limits: of its process; they can change without a restart, and are no part of the revision.
         stop_rank: when the shell stops, lower ranks are stopped (and gone) before higher ones are asked to.
     """
 
@@ -31,6 +35,8 @@ class PayloadSpec:
     config: dict[str, Any]
     fds: tuple[str, ...] = ()
     stop_rank: int = 0
+    group: str = ""
+    limits: ProcessLimits = attrs.field(factory=ProcessLimits)
 
     @property
     def revision(self) -> int:

@@ -23,6 +23,7 @@ import trio
 
 from fustor.runtime.audit import Audit
 from fustor.runtime.evidence import last_lines
+from fustor.runtime.isolation import readable
 from fustor.runtime.shell import Shell
 from fustor.runtime.vitals import ProcessGone, Vitals
 from protocols.errors import FustorError, RequestError
@@ -37,6 +38,9 @@ LOG_LINES = 50
 _LOOK_SECONDS = 0.02
 #: States in which a payload does what it can.
 _UP = frozenset({State.RUNNING, State.WAITING, State.REFUSED})
+
+#: Cases of the quarantine that are shown, the last ones, and characters of an item in them.
+MOST_CASES, ITEM_CHARACTERS = 200, 500
 
 #: ok, text for people, data.
 Outcome = tuple[bool, str, dict[str, Any]]
@@ -227,6 +231,9 @@ class Executor:
 
     async def _release(self, order: Order) -> Outcome:
         view = self._check(order)
+        if order.args.get("item"):
+            case = self._shell.release(order.args["item"])
+            return True, f"{readable(case.item)} is handled again", {"item": case.id}
         if view.state not in RESTING | {State.AWAITING}:
             return True, f"nothing held it: it is {view.state.value}", {}
         return await self._resume(order)
@@ -248,6 +255,12 @@ class Executor:
         data = await self._diagnose(order.id)
         return True, f"{data['bytes']} bytes", data
 
+    async def _quarantine(self, order: Order) -> Outcome:
+        cases = [case.plain() for case in self._shell.cases()][-MOST_CASES:]
+        for case in cases:
+            case["item"] = cut(readable(case["item"]), ITEM_CHARACTERS)
+        return True, f"{sum(case['state'] == 'quarantined' for case in cases)} quarantined", {"cases": cases}
+
 
 _DO: Mapping[str, Callable[[Executor, Order], Awaitable[Outcome]]] = {
     "restart": Executor._restart,
@@ -259,6 +272,7 @@ _DO: Mapping[str, Callable[[Executor, Order], Awaitable[Outcome]]] = {
     "stacks": Executor._stacks,
     "log": Executor._lines,
     "diagnose": Executor._diagnosis,
+    "quarantine": Executor._quarantine,
 }
 
 

@@ -33,17 +33,21 @@ import zmq
 from fustor.runtime.durable import read_json, write_json
 from fustor.runtime.evidence import last_lines, proc_facts, size_of, stacks
 from fustor.runtime.guard import guarded
+from fustor.runtime.isolation import Isolation, readable, told
 from fustor.runtime.keeper import Entry, Exit, Keeper, KeeperGone
 from fustor.runtime.mesh import MeshSocket, PeerGone
 from fustor.runtime.pace import next_multiple
 from fustor.runtime.payload import PayloadSpec
+from fustor.runtime.rlimits import impose
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.vitals import ProcessGone, Sample, Vitals, oom_kills
 from protocols.codec import decode, encode
 from protocols.errors import MachineError, ProtocolError, RequestError
 from protocols.happenings import Story
 from protocols.ladder import Rung
+from protocols.limits import LIMITS, Exceeded, Meter, ProcessLimits, Reading, Told
 from protocols.messages import Beat, Configure, Hello, PayloadStatus, Stop, Welcome
+from protocols.quarantine import Case, Quarantined, QuarantinePolicy, blames
 from protocols.supervision import (
     ALIVE,
     Abandon,
@@ -58,6 +62,7 @@ from protocols.supervision import (
     Greeted,
     Kill,
     Missed,
+    Overuse,
     Pause,
     Policy,
     Restart,
@@ -107,6 +112,8 @@ class _Payload:
         vitals: of the process, once its pid is known.
         sample: the last one, and ``cpu_permille`` of one processor since the one before.
         sampled_at: when the last one was taken.
+        meter: judges the samples by the limits; None for a process that is not wanted.
+        imposed: the limits that the kernel was told; None for none yet.
     """
 
     supervisor: Supervisor
@@ -120,12 +127,14 @@ class _Payload:
     sample: Sample | None = None
     sampled_at: float = 0.0
     cpu_permille: int = 0
+    meter: Meter | None = None
+    imposed: ProcessLimits | None = None
 
     def let_go(self) -> None:
         """Its process is gone, or another one."""
         if self.vitals is not None:
             self.vitals.close()
-        self.vitals = self.sample = None
+        self.vitals = self.sample = self.meter = self.imposed = None
         self.cpu_permille = 0
 
 
@@ -163,6 +172,9 @@ class Shell:
         log_folder: where the guardian keeps their logs.
         holds: file for what people have paused or drained; empty: it is not kept.
         rungs: what can be done on this side for a payload that fails again and again, beside starting it.
+        quarantine: when work that kills is kept from the payloads.
+        cases: file for that work; empty: it is not kept.
+        run: working directory of the payloads.
 
     Attributes:
         story: what happened.
@@ -184,6 +196,9 @@ class Shell:
         log_folder: str = "../log",
         holds: str = "",
         rungs: frozenset[Rung] = frozenset(),
+        quarantine: QuarantinePolicy | None = None,
+        cases: str = "",
+        run: str = ".",
     ) -> None:
         self.story = Story()
         self.on_news: Callable[[], None] = lambda: None
@@ -201,6 +216,9 @@ class Shell:
         self._rng = rng or random.Random()
         self._beat_ms = beat_ms
         self._payloads: dict[str, _Payload] = {}
+        self._isolation = Isolation(quarantine or QuarantinePolicy(), cases, log, run)
+        #: As they were given, and as they shall run: with what must not be handled.
+        self._specs: tuple[PayloadSpec, ...] = ()
         self._desired: dict[str, PayloadSpec] = {}
         self._adopted = False
         self._log_folder = log_folder
@@ -234,6 +252,7 @@ class Shell:
                 task_status.started()
                 nursery.start_soon(self._guard, "vitals", self._look)
                 nursery.start_soon(self._guard, "holds", self._keep_holds)
+                nursery.start_soon(self._guard, "quarantine", self._isolation.keep)
                 nursery.start_soon(self._guard, "lifeline", self._listen)
                 nursery.start_soon(self._guard, "timer", self._tick)
                 nursery.start_soon(self._guard, "exits", self._hear_exits)
@@ -256,9 +275,26 @@ class Shell:
         Args:
             remedy: nobody asked for it, it is a step of the ladder of repairs.
         """
-        self._desired = {spec.name: spec for spec in specs}
+        self._specs = tuple(specs)
+        self._desired = {spec.name: self._isolation.effective(spec) for spec in self._specs}
         if self._adopted:
             self._apply(remedy=remedy)
+
+    def cases(self) -> list[Case]:
+        """Work that has killed whoever handled it: suspected, quarantined and released."""
+        return list(self._isolation.quarantine.cases.values())
+
+    def release(self, item: str) -> Case:
+        """
+        Let the quarantined item with this id be handled again.
+
+        Raises:
+            RequestError: there is none.
+        """
+        case = self._isolation.release(item)
+        self.tell(case.payload, "quarantine", f"{readable(case.item)} is released")
+        self.set_desired(self._specs)
+        return case
 
     def order(self, name: str, event: Restart | Pause | Drain | Resume | Strike) -> None:
         """
@@ -328,7 +364,7 @@ class Shell:
 
     async def stop(self) -> None:
         """Stop all payloads, rank by rank; returns when they are gone, or a deadline after they were killed."""
-        self._desired = {}
+        self._specs, self._desired = (), {}
         ranks = {payload.spec.stop_rank if payload.spec else 0 for payload in self._payloads.values()}
         for rank in sorted(ranks):
             group = [p for p in self._payloads.values() if (p.spec.stop_rank if p.spec else 0) == rank]
@@ -379,9 +415,12 @@ class Shell:
             return {}
         return {
             "rss_bytes": sample.rss_bytes,
+            "memory_bytes": sample.own_bytes,
+            "memory_limit": payload.imposed.memory_bytes if payload.imposed else 0,
             "cpu_ms": sample.cpu_ms,
             "cpu_permille": payload.cpu_permille,
             "fds": sample.fds,
+            "fds_limit": payload.imposed.fds if payload.imposed else 0,
             "threads": sample.threads,
         }
 
@@ -414,6 +453,7 @@ class Shell:
                 self._feed(payload, Found(entry.token, entry.pid, spec.revision if spec else 0, paused))
             else:
                 self._feed(payload, Missed(_how(entry.exit), _kind(entry.exit)))
+                self._blame(payload, entry.exit, waiting=False)
                 if spec is None:
                     self._retire(payload)
         self._adopted = True
@@ -443,12 +483,12 @@ class Shell:
                     self.counters["abandoned"] += 1
                     self._abandoned.add(f"{supervisor.name}{ABANDONED}{pid}")
                     self._order(payload, effect)
-                case Capture(reason):
-                    self._capture(payload, reason)
                 case Failed():
                     self.on_failed(supervisor.name, effect)
                 case Climbed(rung):
                     self._climb(supervisor.name, rung)
+                case Capture(reason, limit):
+                    self._capture(payload, reason, limit)
                 case SendConfigure(revision):
                     assert payload.spec is not None  # a wanted payload has one
                     self._send(payload, Configure(revision=revision, config=payload.spec.config))
@@ -502,7 +542,7 @@ class Shell:
         self._log.warning("ladder", extra={"payload": name, "rung": rung.value})
         self.on_climbed(name, rung)
 
-    def _capture(self, payload: _Payload, reason: str) -> None:
+    def _capture(self, payload: _Payload, reason: str, limit: str) -> None:
         """It will be killed: what is known goes out now, its stacks as soon as they are written."""
         name, pid, log = payload.supervisor.name, payload.supervisor.pid, self.log_of(payload.supervisor.name)
         since = size_of(log)
@@ -512,7 +552,8 @@ class Shell:
         if pid:
             parts.append(proc_facts(pid))
         parts.append(f"== last lines of {name}.log\n{last_lines(log, EVIDENCE_LINES, 16 << 10)}")
-        self.tell(name, "hang" if reason[:6] in ("silent", "stalle") else "evidence", reason, "\n".join(parts))
+        kind = "hang" if reason[:6] in ("silent", "stalle") else "evidence"
+        self.tell(name, limit or kind, reason, "\n".join(parts))
         if self._nursery is not None:
             self._nursery.start_soon(self._await_stacks, name, pid, log, since)
 
@@ -619,6 +660,7 @@ class Shell:
         try:
             if payload.vitals is None:
                 payload.vitals = Vitals(supervisor.pid)
+            self._impose(payload)
             sample = payload.vitals.sample()
         except ProcessGone:
             payload.let_go()  # its exit is on the way
@@ -628,6 +670,35 @@ class Shell:
         if before is not None and passed > 0:
             payload.cpu_permille = max(0, round((sample.cpu_ms - before.cpu_ms) / passed))
         self._feed(payload, Seen(supervisor.token, sample.code, sample.cpu_ms))
+        self._judge(payload, sample)
+
+    def _impose(self, payload: _Payload) -> None:
+        """Tell the kernel the limits of a process that is new here, or whose limits have changed."""
+        if payload.spec is None or payload.imposed == payload.spec.limits:
+            return
+        payload.imposed = limits = payload.spec.limits
+        if payload.meter is None:
+            payload.meter = Meter(limits)
+        payload.meter.limits = limits
+        fault = impose(payload.supervisor.pid, limits)
+        if fault:
+            self._log.warning("limits can't be set", extra={"payload": payload.supervisor.name, "error": fault})
+
+    def _judge(self, payload: _Payload, sample: Sample) -> None:
+        """What it uses, measured against its limits."""
+        supervisor, meter = payload.supervisor, payload.meter
+        if meter is None:
+            return
+        progress = payload.beat.counters if payload.beat else None
+        log = size_of(self.log_of(supervisor.name))
+        reading = Reading(sample.own_bytes, sample.cpu_ms, sample.fds, log, progress)
+        for finding in meter.read(reading, trio.current_time()):
+            match finding:
+                case Told(what, text):
+                    self._log.warning("limit", extra={"payload": supervisor.name, "what": what, "text": text})
+                    self.tell(supervisor.name, what, text)
+                case Exceeded(what, text):
+                    self._feed(payload, Overuse(supervisor.token, what, text))
 
     # -- holds ------------------------------------------------------------------------------------------------------
 
@@ -689,7 +760,8 @@ class Shell:
         spec = payload.spec
         assert spec is not None  # only wanted payloads are spawned
         try:
-            pid = await self._keeper.spawn(spec.name, list(spec.argv), {}, list(spec.fds), token=token)
+            argv, fds, most = list(spec.argv), list(spec.fds), spec.limits.data_bytes
+            pid = await self._keeper.spawn(spec.name, argv, {}, fds, token=token, data_bytes=most)
         except (MachineError, RequestError) as error:
             self._feed(payload, SpawnFailed(token, str(error)))
             for entry in await self._keeper.table():
@@ -697,6 +769,8 @@ class Shell:
                     self._feed(payload, Found(entry.token, entry.pid, spec.revision))
         else:
             self._feed(payload, Spawned(token, pid))
+            if payload.supervisor.pid == pid:
+                self._sample(payload)
 
     async def _kill(self, payload: _Payload, number: signal.Signals) -> None:
         name = payload.supervisor.name
@@ -741,7 +815,7 @@ class Shell:
         async for gone in self._keeper.exits:
             payload = self._payloads.get(gone.name)
             if payload is not None:
-                self._feed(payload, Exited(gone.token, _how(gone), self._kind_now(gone)))
+                self._end(payload, gone, fresh=True)
             elif gone.name in self._abandoned:
                 self._bury(gone.name)
         raise KeeperGone("the guardian is gone")
@@ -766,12 +840,42 @@ class Shell:
                     self._feed(payload, Exited(token, "unknown"))
                 elif entry.exit is not None:
                     self.counters["lost_exits"] += 1
-                    self._feed(payload, Exited(token, _how(entry.exit), _kind(entry.exit)))
+                    self._end(payload, entry.exit, fresh=False)
 
-    def _kind_now(self, gone: Exit) -> str:
-        """``oom`` for a SIGKILL of the kernel's: it counts those that it kills for want of memory."""
-        kind = _kind(gone)
-        return "oom" if gone.signal == signal.SIGKILL and oom_kills() > self._oom_kills else kind
+    def _end(self, payload: _Payload, gone: Exit, *, fresh: bool) -> None:
+        """A process has ended."""
+        ours = gone.token == payload.supervisor.token
+        beat, sample = payload.beat, payload.sample
+        waiting = (beat is not None and beat.state == "waiting") or (sample is not None and sample.code == "D")
+        self._feed(payload, self._exited(payload, gone, fresh=fresh))
+        if ours:
+            self._blame(payload, gone, waiting=waiting)
+
+    def _blame(self, payload: _Payload, gone: Exit, *, waiting: bool) -> None:
+        """What the dead was handling may be what it died of. Before its successor is spawned, which begins anew."""
+        spec, supervisor = payload.spec, payload.supervisor
+        item = self._isolation.handled(supervisor.name) if spec is not None and spec.group else ""
+        if spec is None or not item or not blames(supervisor.cause, gone.code, gone.signal, waiting=waiting):
+            return
+        effect = self._isolation.died(spec, item, supervisor.last_exit)
+        text = told(effect, self._isolation.quarantine.policy.deaths)
+        self._log.warning("quarantine", extra={"payload": spec.name, "text": text})
+        self.tell(spec.name, "quarantine", text)
+        if isinstance(effect, Quarantined):
+            self.set_desired(self._specs)
+
+    def _exited(self, payload: _Payload, gone: Exit, *, fresh: bool) -> Exited:
+        """How a process has ended, with the limit that it ran into; ``fresh``: just now."""
+        how, kind, meter = _how(gone), _kind(gone), payload.meter
+        if fresh and gone.signal == signal.SIGKILL and oom_kills() > self._oom_kills:
+            # The kernel counts those that it kills for want of memory.
+            kind = "oom"
+        if meter is not None and payload.sample is not None:
+            mapped = payload.sample.rss_bytes - payload.sample.own_bytes
+            kind = meter.exit_kind(kind, gone.code, max(0, gone.maxrss - mapped))
+            if kind in LIMITS or kind == "oom":
+                how = f"{how}: {kind}, at most {gone.maxrss >> 20} MiB resident; at the last look {meter.last}"
+        return Exited(gone.token, how, kind)
 
     async def _beat(self) -> None:
         while True:

@@ -34,6 +34,7 @@ class Sample:
         code: state of the main thread, one letter.
         cpu_ms: user and system time so far.
         rss_bytes: resident.
+        own_bytes: of these without mapped files: what would be free without it.
         fds: open descriptors; 0 when we may not look.
         threads: of the process.
     """
@@ -41,6 +42,7 @@ class Sample:
     code: str
     cpu_ms: int
     rss_bytes: int
+    own_bytes: int
     fds: int
     threads: int
 
@@ -78,7 +80,7 @@ class Vitals:
             raise ProcessGone(f"pid {self.pid}: {error.strerror}") from None
         # The name, in parentheses, may hold anything; what follows the last one is fields from the third on.
         fields = stat[stat.rfind(b")") + 2 :].split()
-        if len(fields) < 18 or len(pages) < 2 or fields[0] in (b"Z", b"X"):
+        if len(fields) < 18 or len(pages) < 3 or fields[0] in (b"Z", b"X"):
             raise ProcessGone(f"pid {self.pid} has ended")
         fds = 0
         with contextlib.suppress(OSError):
@@ -88,6 +90,7 @@ class Vitals:
             code=fields[0].decode("ascii", "replace"),
             cpu_ms=(int(fields[11]) + int(fields[12])) * _TICK_MS,
             rss_bytes=int(pages[1]) * _PAGE,
+            own_bytes=max(0, int(pages[1]) - int(pages[2])) * _PAGE,
             fds=fds,
             threads=int(fields[17]),
         )

@@ -34,7 +34,7 @@ from fustor.treestore.format import LISTED, OWN, PARTIAL, ROOT_ID, UNREADABLE, U
 from fustor.treestore.intake import NOT_NAMES, Intake, sort_out, valid_names
 from fustor.treestore.reader import Reader, SourceStatus, pack_source, unpack_source
 from fustor.treestore.wire import Page, decode_page, digest, split_pages
-from protocols.data import NAME, Item, Listing, Moved, Names, Operation, Root, Watermark
+from protocols.data import NAME, QUARANTINED, Item, Listing, Moved, Names, Operation, Root, Watermark
 from protocols.errors import DecodeError, ProtocolError
 
 _NO_ROWS = split_pages(b"\x91\x90")[0]
@@ -366,7 +366,7 @@ class Writer:
         draft.own(store_id, op.own)
         flags = draft.head(store_id).flags
         if op.errno:
-            draft.flag(store_id, (flags | UNREADABLE) & ~OWN, errno.errorcode.get(op.errno, str(op.errno)).encode())
+            draft.flag(store_id, (flags | UNREADABLE) & ~OWN, _why(op.errno).encode())
             return
         draft.settle(store_id)
         whole = not op.lo and op.hi is None
@@ -440,3 +440,8 @@ class Writer:
         self.counters["malformed"] += intake.malformed
         self.counters["refused"] += intake.refused
         return intake
+
+
+def _why(number: int) -> str:
+    """Why a directory could not be read: the name of an errno."""
+    return "QUARANTINED" if number == QUARANTINED else errno.errorcode.get(number, str(number))

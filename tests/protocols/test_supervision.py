@@ -36,6 +36,7 @@ from protocols.supervision import (
     InvariantError,
     Kill,
     Missed,
+    Overuse,
     Pause,
     Policy,
     Restart,
@@ -428,6 +429,16 @@ def test_an_adopted_pause_goes_on() -> None:
     assert feed(supervisor, Resume(), now=1e6) == [Kill(signal.SIGCONT)]
 
 
+def test_who_has_used_up_a_limit_is_killed_for_it() -> None:
+    supervisor = running()
+    text = "memory 1.1 GiB, limit 1.0 GiB"
+    assert supervisor.handle(Overuse("t1", "memory", text), 0.0)[:2] == [Capture(text, "memory"), Kill(signal.SIGUSR1)]
+    assert feed(supervisor, Overuse("t1", "memory", "again"), Overuse("other", "fds", "")) == []
+    feed(supervisor, Exited("t1", "signal 6 (SIGABRT)", "signal"))
+    assert state_of(supervisor) is State.BACKING_OFF
+    assert (supervisor.cause, supervisor.last_exit) == ("memory", f"signal 6 (SIGABRT): {text}")
+
+
 def test_drained_until_resumed() -> None:
     supervisor = running()
     assert feed(supervisor, Drain()) == [SendStop(3.0)]
@@ -692,6 +703,11 @@ class Lives(RuleBasedStateMachine):
     @rule(code=st.sampled_from("RSDT"), cpu=st.integers(0, 10_000))
     def seen(self, code: str, cpu: int) -> None:
         self.feed(Seen(self.process, code, cpu))
+
+    @precondition(lambda self: self.process)
+    @rule()
+    def overuse(self) -> None:
+        self.feed(Overuse(self.process, "memory", "too much"))
 
     @precondition(lambda self: self.asked)
     @rule(works=st.booleans(), answered=st.booleans())

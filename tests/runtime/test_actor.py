@@ -21,6 +21,7 @@ import zmq
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import open_socket
 from protocols.codec import decode, encode
+from protocols.limits import EXIT_FDS, EXIT_MEMORY
 from protocols.messages import Beat, Configure, Hello, Stop, Welcome
 
 PATIENCE = 20.0
@@ -37,7 +38,7 @@ class Config:
     mode: str = attrs.field()
     @mode.validator
     def _check(self, attribute, value):
-        if value not in ("good", "crash", "return", "stubborn", "other", "notices", "adjusted"):
+        if value not in ("good", "crash", "return", "stubborn", "other", "notices", "adjusted", "memory", "fds"):
             raise ConfigError("mode", value, "a known mode is accepted")
 
 def adjust(host, old, new):
@@ -46,6 +47,15 @@ def adjust(host, old, new):
         host.facts["mode"] = new
         return True
     return False
+
+def fail(mode):
+    if mode == "memory":
+        try:
+            bytearray(1 << 62)
+        except MemoryError as error:
+            raise RuntimeError("what led to it counts") from error
+    if mode == "fds":
+        raise OSError(24, "Too many open files")
 
 def note(host, what):
     print("NOTE", what, flush=True)
@@ -56,6 +66,7 @@ def build(config):
         host.counters["runs"] = host.counters.get("runs", 0) + 1
         if mode == "crash":
             raise ValueError("crashed on purpose")
+        fail(mode)
         if mode == "return":
             return
         host.adjust = lambda config: adjust(host, mode, config["mode"])
@@ -80,6 +91,7 @@ def build_blocking(config):
         host.counters["runs"] = host.counters.get("runs", 0) + 1
         if mode == "crash":
             raise ValueError("crashed on purpose")
+        fail(mode)
         if mode == "return":
             return
         host.adjust = lambda config: adjust(host, mode, config["mode"])
@@ -313,6 +325,16 @@ async def test_a_crash_ends_the_process_with_a_traceback(tmp_path: Path, style: 
             assert await actor.wait() == 1
             assert "Traceback" in actor.err.read_text()
             assert said in actor.err.read_text()
+
+
+@pytest.mark.parametrize(("mode", "code"), [("memory", EXIT_MEMORY), ("fds", EXIT_FDS)])
+async def test_who_is_refused_memory_or_descriptors_says_so(tmp_path: Path, style: str, mode: str, code: int) -> None:
+    with control_at(tmp_path, "one") as control:
+        async with actor_in(tmp_path, style) as actor:
+            await control.receive()
+            await control.send(Configure(revision=5, config={"mode": mode}))
+            assert await actor.wait() == code
+            assert "Traceback" in actor.err.read_text()
 
 
 async def test_an_actor_that_does_not_stop_is_ended(tmp_path: Path, style: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -19,10 +20,12 @@ import pytest
 import trio
 import zmq
 
+from fustor.runtime.handling import Handling
 from fustor.runtime.keeper import Keeper, open_keeper
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.shell import Shell
 from protocols.errors import RequestError
+from protocols.limits import ProcessLimits
 from protocols.messages import PayloadStatus
 from protocols.restart import BackoffPolicy
 from protocols.supervision import Drain, Pause, Policy, Restart, Resume, Strike
@@ -33,8 +36,11 @@ RELAY = ROOT / "tests" / "guardian" / "relay.py"
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 PAYLOAD = """
+import os
+import time
 import trio
 from fustor.runtime.actor import run_actor
+from fustor.runtime.handling import note_of
 from protocols.errors import ConfigError
 
 def build(config):
@@ -43,6 +49,16 @@ def build(config):
     async def run(host):
         if config["mode"] == "crash":
             raise ValueError("on purpose")
+        if config["mode"] in ("kills", "hangs", "storage") and "/bad/" not in config.get("quarantined", ()):
+            note = note_of(host.name, host.log)
+            note.begin(b"/bad/")
+            if config["mode"] == "kills":
+                os.abort()
+            host.ready()
+            host.state = "waiting" if config["mode"] == "storage" else "running"
+            host.nudge()
+            await trio.sleep(0.5)  # to be heard; who was not is waited for longer
+            time.sleep(1000)
         host.outstanding = config["mode"] == "stall"
         host.ready(mode=config["mode"])
         if config["mode"] == "stubborn":
@@ -92,7 +108,9 @@ class Stage:
         return PayloadSpec(name, (sys.executable, "-P", str(self.run.parent / "payload.py")), {"mode": mode}, (), rank)
 
     @asynccontextmanager
-    async def shell(self, *specs: PayloadSpec, policy: Policy = POLICY, holds: str = "") -> AsyncIterator[Shell]:
+    async def shell(
+        self, *specs: PayloadSpec, policy: Policy = POLICY, holds: str = "", cases: str = ""
+    ) -> AsyncIterator[Shell]:
         """A shell that is cancelled, not stopped, at the end: as if it were killed."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         shell = Shell(
@@ -104,6 +122,8 @@ class Stage:
             beat_ms=50,
             log_folder=str(self.run.parent / "log"),
             holds=holds,
+            cases=cases,
+            run=str(self.run),
         )
         shell.set_desired(specs)
         async with trio.open_nursery() as nursery:
@@ -187,6 +207,64 @@ async def test_a_crash_loop_goes_on_for_ever_and_hurts_nobody(stage: Stage) -> N
         # Another configuration mends it at once.
         shell.set_desired([stage.spec("a.0"), stage.spec("b.0")])
         await running(shell, "a.0")
+
+
+@pytest.mark.parametrize(("mode", "cause"), [("kills", "signal"), ("hangs", "hang")])
+async def test_what_killed_twice_is_quarantined_for_all_of_the_group(stage: Stage, mode: str, cause: str) -> None:
+    first, second = (attrs.evolve(stage.spec(name, mode), group="a") for name in ("a.0", "a.1"))
+    other = stage.spec("b.0")
+    path = str(stage.run.parent / "quarantine.json")
+    async with stage.shell(first, other, cases=path) as shell:
+        pid = (await running(shell, "b.0"))["b.0"]
+        await until(lambda: [c.state.value for c in shell.cases()] == ["quarantined"], "the quarantine")
+        [case] = shell.cases()
+        assert (case.item, case.deaths, case.payload) == ("/bad/", 2, "a.0")
+        await running(shell, "a.0")
+        assert (status(shell, "a.0").cause, status(shell, "a.0").restarts) == (cause, 2)
+        assert any("/bad/ is quarantined as" in one.text for one in shell.story.all() if one.kind == "quarantine")
+        # Also whoever has never died of it is told.
+        shell.set_desired([first, second, other])
+        await running(shell, "a.1")
+        assert status(shell, "a.1").restarts == 0
+        assert (await running(shell, "b.0"))["b.0"] == pid
+        await until(lambda: Path(path).exists(), "the file")
+    # It outlives the control actor, and ends by an order.
+    async with stage.shell(first, second, other, cases=path) as shell:
+        assert await running(shell, "a.0", "a.1")
+        assert shell.release(case.id).item == "/bad/"
+        await until(lambda: any(c.state.value == "suspect" for c in shell.cases()), "another try")
+        with pytest.raises(RequestError):
+            shell.release("0123456789")
+
+
+async def test_who_waits_for_storage_blames_nothing(stage: Stage) -> None:
+    async with stage.shell(attrs.evolve(stage.spec("a.0", "storage"), group="a")) as shell:
+        await until(lambda: status(shell, "a.0").restarts >= 2, "two restarts")
+        assert status(shell, "a.0").cause == "hang"
+        assert shell.cases() == []
+
+
+async def test_who_is_killed_by_others_blames_nothing(stage: Stage) -> None:
+    async with stage.shell(attrs.evolve(stage.spec("a.0"), group="a")) as shell:
+        for _ in range(3):
+            pid = (await running(shell, "a.0"))["a.0"]
+            Handling.at(str(stage.run / "a.0.item")).begin(b"/innocent/")
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda p=pid: status(shell, "a.0").pid not in (0, p), "another one")  # type: ignore[misc]
+        assert shell.cases() == []
+
+
+async def test_limits_hold_for_what_runs_and_change_without_a_restart(stage: Stage) -> None:
+    spec = attrs.evolve(stage.spec("a.0"), limits=ProcessLimits(fds=100))
+    async with stage.shell(spec) as shell:
+        pid = (await running(shell, "a.0"))["a.0"]
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == 164
+        assert resource.prlimit(pid, resource.RLIMIT_DATA)[0] == spec.limits.data_bytes
+        less = attrs.evolve(spec, limits=ProcessLimits(memory_bytes=512 << 20, fds=90))
+        shell.set_desired([less])
+        await until(lambda: status(shell, "a.0").vitals["fds_limit"] == 90, "the new limits")
+        assert resource.prlimit(pid, resource.RLIMIT_DATA)[0] == less.limits.data_bytes
+        assert (await running(shell, "a.0"))["a.0"] == pid
 
 
 async def test_a_program_that_is_not_there_is_tried_again(stage: Stage) -> None:

@@ -30,6 +30,7 @@ def test_a_process_is_measured(process: subprocess.Popen[bytes]) -> None:
     vitals = Vitals(process.pid)
     sample = vitals.sample()
     assert sample.rss_bytes > 50 << 20
+    assert 50 << 20 < sample.own_bytes < sample.rss_bytes
     assert sample.fds >= 3
     assert sample.threads == 1
     process.send_signal(signal.SIGSTOP)

@@ -15,6 +15,7 @@ from typing import Any
 
 from inotify_simple import INotify
 
+from actors.scanner.forbidden import Forbidden
 from actors.scanner.look import Looker, Part, Place
 from actors.scanner.mounts import Mounts
 from actors.watcher.core import WatcherCore
@@ -41,6 +42,7 @@ class Bench:
         self.answers: dict[int, deque[tuple[bytes, bytes]]] = {slot: deque() for slot in range(scanners)}
         self.between: Callable[[], None] = lambda: None
         self.takes: Callable[[bytes, bool], bool] | None = None
+        self.forbidden = Forbidden()
         self.looked: list[Task] = []
         self.clock = 0.0
         self.delivered = 0
@@ -106,6 +108,7 @@ class Bench:
             mounts=self.mounts,
             add_watch=self.add_watch,
             place=Place(),
+            forbidden=self.forbidden,
         )
         parts: list[Part] = []
         for task in work.tasks:

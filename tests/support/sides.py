@@ -36,14 +36,50 @@ STAND_IN = """
 import ctypes
 import os
 import re
+import sys
+import threading
+import time
 import trio
 from fustor.runtime.actor import run_actor
 from protocols.errors import ConfigError
 
+kept = []
+
+def hold_memory():
+    kept.append(b"x" * (160 << 20))
+
+def all_memory():
+    while True:
+        kept.append(b"x" * (1 << 20))
+
+def hold_fds():
+    kept.extend(open(os.devnull) for _ in range(110))
+
+def all_fds():
+    while True:
+        kept.append(open(os.devnull))
+
+def burn():
+    def work():
+        while True:
+            sum(range(1000))
+    sys.setswitchinterval(0.0001)
+    threading.Thread(target=work, daemon=True).start()
+
+def flood():
+    def work():
+        while True:
+            os.write(1, b"a line that nobody reads\\n" * 40_000)
+            time.sleep(0.02)
+    threading.Thread(target=work, daemon=True).start()
+
+USES = {use.__name__: use for use in (hold_memory, all_memory, hold_fds, all_fds, burn, flood)}
+TROUBLES = ("spin", "stall", "ignore", *USES)
+
 async def trouble(host, folder):
     # What the file NAME.<payload> in the folder asks for; it is taken away first, so that it happens once.
     while not host.stop_requested.is_set():
-        for what in ("spin", "stall", "ignore"):
+        for what in TROUBLES:
             path = f"{folder}/{what}.{host.name}"
             if os.path.exists(path):
                 os.unlink(path)
@@ -52,6 +88,8 @@ async def trouble(host, folder):
                 elif what == "stall":
                     host.outstanding = True
                     host.nudge()
+                elif what in USES:
+                    USES[what]()
                 else:
                     with trio.CancelScope(shield=True):
                         await trio.sleep_forever()
@@ -285,8 +323,9 @@ class Sides:
         Let a payload get into trouble, once.
 
         Args:
-            what: ``spin`` (in C, with the interpreter's lock), ``stall`` (work outstanding, no progress) or ``ignore``
-                (requests to stop).
+            what: ``spin`` (in C, with the interpreter's lock), ``stall`` (work outstanding, no progress), ``ignore``
+                (requests to stop), ``hold_memory`` (160 MiB), ``all_memory``, ``hold_fds`` (110 more), ``all_fds``,
+                ``burn`` (a processor, in a thread) or ``flood`` (its log, 50 MB/s).
         """
         path = self.folder / f"{what}.{payload}"
         path.touch()

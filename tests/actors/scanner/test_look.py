@@ -19,8 +19,10 @@ from typing import Any
 import attrs
 import pytest
 
+from actors.scanner.forbidden import Forbidden
 from actors.scanner.look import PART, Looker, Part, Place
 from actors.scanner.mounts import Mounts
+from fustor.runtime.handling import SIZE, Handling, take
 from protocols import data
 from protocols.data import FAILED, LOST, OK, SAME, Row, Task
 from tests.support.actors import ROOT as CHECKOUT
@@ -30,11 +32,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 @attrs.define
 class Site:
-    """A directory tree, a looker, and what the looker asked to be watched."""
+    """A directory tree, a looker, what the looker asked to be watched, and where it writes what it handles."""
 
     root: Path
     looker: Looker
     watched: list[int]
+    page: bytearray
 
     def task(self, path: str = "", **fields: Any) -> Task:
         status = os.stat(self.root / path)
@@ -55,11 +58,69 @@ def site(tmp_path: Path) -> Iterator[Site]:
         watched.append(os.fstat(fd).st_ino)
         return len(watched)
 
+    page = bytearray(SIZE)
+    place = Place(note=Handling(page))
     looker = Looker(
-        root=os.fsencode(root), takes=None, one_filesystem=True, mounts=mounts, add_watch=add_watch, place=Place()
+        root=os.fsencode(root), takes=None, one_filesystem=True, mounts=mounts, add_watch=add_watch, place=place
     )
-    yield Site(root, looker, watched)
+    yield Site(root, looker, watched, page)
     mounts.close()
+
+
+def noted(site: Site) -> tuple[bytes, bytes] | None:
+    """What whoever survives would read."""
+    path = site.root.parent / "note"
+    path.write_bytes(site.page)
+    return take(str(path))
+
+
+def test_what_is_looked_at_is_written_down_before(site: Site) -> None:
+    (site.root / "d").mkdir()
+    (site.root / "d" / "f").touch()
+    seen: list[tuple[bytes, bytes] | None] = []
+
+    def takes(path: bytes, is_directory: bool) -> bool:
+        seen.append(noted(site))
+        return True
+
+    site.looker = attrs.evolve(site.looker, takes=takes)
+    site.look("d")
+    site.look("d", names=(b"f",))
+    site.look("")
+    assert seen == [(b"/d/", b"f"), (b"/d/", b"f"), (b"/", b"d")]
+    assert noted(site) is None, "nothing is handled any more"
+
+
+def test_a_long_listing_is_written_down_again_after_an_interruption(site: Site) -> None:
+    for number in range(PART + 1):
+        (site.root / f"{number:05}").touch()
+    parts = site.looker.look(site.task(""))
+    next(parts)
+    site.looker.place.note.end()  # by the names that are looked at in between
+    seen: list[tuple[bytes, bytes] | None] = []
+    site.looker.place.note.begin(b"/other/")
+    site.looker.place.note.end()
+    for _ in parts:
+        seen.append(noted(site))
+    assert seen == [(b"/", b"")]
+
+
+def test_what_is_quarantined_is_not_touched(site: Site) -> None:
+    for name in ("bad", "mixed"):
+        (site.root / name).mkdir()
+    for name in ("bad", "good"):
+        (site.root / "mixed" / name).touch()
+    site.looker = attrs.evolve(site.looker, forbidden=Forbidden.of(["/bad/", "/mixed/bad"]))
+    wanted: dict[str, Any]
+    for wanted in ({}, {"names": (b"x",)}):
+        result, rows = one(site.look("bad", **wanted))
+        assert (result.status, result.errno, rows) == (FAILED, data.QUARANTINED, {})
+    for wanted in ({}, {"names": (b"bad", b"good")}):
+        result, rows = one(site.look("mixed", **wanted))
+        assert (result.status, result.errno, result.unreadable) == (OK, data.QUARANTINED, (b"bad",))
+        assert set(rows) == {b"good"}
+    result, rows = one(site.look(""))
+    assert set(rows) == {b"bad", b"mixed"}, "its own row comes from above"
 
 
 def one(parts: list[Part]) -> tuple[data.Result, dict[bytes, Row]]:

@@ -14,12 +14,13 @@ import zmq
 
 from actors.syncer.__main__ import build
 from fustor.runtime.config import ConfigFaults
+from fustor.runtime.handling import take
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_or_create, write_public
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import serve_zap, user_of
 from protocols.codec import DATA_LIMITS, decode, encode, pack
-from protocols.data import Ack, Applied, Batch, SyncerHello
+from protocols.data import Ack, Applied, Batch, Item, SyncerHello
 from tests.support.actors import Actors, actors_in, check_config, until
 
 NAME = "syncer.data"
@@ -181,12 +182,12 @@ async def test_items_arrive_in_order_and_acknowledgements_go_back(bench: Bench) 
     assert bench.said[-1] == Applied(incarnation=bench.incarnation, store="store", epoch=1, applied=300)
     await bench.counted("items", 300)
     await until(lambda: not bench.actors.beats[NAME].outstanding)
-    assert bench.actors.beats[NAME].gauges == {"waiting_items": 0, "waiting_bytes": 0}
+    assert bench.actors.beats[NAME].gauges.items() >= {"waiting_items": 0, "waiting_bytes": 0}.items()
 
 
 async def test_a_batch_holds_as_many_items_as_fit(bench: Bench) -> None:
     await bench.up(batch_bytes=1000, stall_seconds=3600)
-    await bench.item(1, size=5000)
+    await bench.item(1, size=5000)  # so much is sent item by item after a start
     await bench.items(2, 200, size=90)
     await bench.got(200)
     assert (bench.batches[0][0].first, bench.batches[0][0].count) == (1, 1)
@@ -199,6 +200,43 @@ async def test_a_batch_holds_as_many_items_as_fit(bench: Bench) -> None:
     await bench.acked(1, store="another")
     await until(lambda: bench.numbers()[-199:] == list(range(2, 201)))
     assert max(batch.count for batch, _ in bench.batches) > 5
+
+
+async def test_what_is_quarantined_is_left_out_and_said(bench: Bench) -> None:
+    bench.actors.start(NAME, "actors.syncer", {**bench.config(), "quarantined": ["1 2", "7 3"]})
+    await bench.greeted()
+    await bench.items(1, 3)
+    await bench.got(3)
+    sent = {number: (head, item) for head, items in bench.batches for number, item in numbered(head, items)}
+    assert sent[3][1] == (b"item 3", b"x" * 10)
+    assert decode(sent[2][1][0], Item).ops() == []
+    assert {head.missing for head, _ in sent.values()} == {1}
+
+
+def numbered(head: Batch, items: Items) -> list[tuple[int, tuple[bytes, bytes]]]:
+    return [(head.first + at, item) for at, item in enumerate(items)]
+
+
+async def test_what_was_released_is_asked_for_by_going_back(bench: Bench) -> None:
+    bench.actors.start(NAME, "actors.syncer", {**bench.config(), "again": ["1 2"]})
+    await bench.greeted()
+    await bench.items(1, 3)
+    await bench.got(3)
+    assert bench.batches[0][0].missing == 1
+    back = Applied(incarnation=bench.incarnation, store="store", epoch=1, applied=0)
+    while back not in bench.said:
+        await bench.ack(3)
+        await trio.sleep(0.02)
+
+
+async def test_what_it_dies_of_is_written_down(bench: Bench) -> None:
+    """After a start items are sent one by one, so the note says which."""
+    await bench.up()
+    await bench.items(1, 50)
+    await bench.got(50)
+    assert {head.count for head, _ in bench.batches} == {1}
+    bench.actors.kill(NAME)
+    assert take(str(bench.actors.run / f"{NAME}.item")) is None, "nothing was in hand"
 
 
 async def test_what_stalls_is_sent_again(bench: Bench) -> None:
@@ -385,6 +423,8 @@ GOOD = {"agent": "a", "source": "s", "data": "tcp://x:1", "acks": "tcp://x:2", "
         ({"limits": {"batch_bytes": "big"}}, "limits.batch_bytes = 'big'"),
         ({"agent": 5}, "agent = 5"),
         ({"nonsense": 1}, "nonsense = 1: unknown key"),
+        ({"quarantined": ("1 2", "x")}, "quarantined[1] = 'x'"),
+        ({"again": ("1",)}, "again[0] = '1'"),
     ],
 )
 def test_a_fault_is_named(change: dict[str, Any], said: str) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from actors.view.applier import Applier
+from actors.view.forbidden import Forbidden
+from fustor.runtime.handling import SIZE, Handling, take
 from fustor.treestore.writer import Writer
 from protocols.codec import decode, encode, pack
-from protocols.data import Ack, Batch, Item, Names, Root
+from protocols.data import Ack, Batch, Item, Names, Root, Watermark
 from protocols.errors import DecodeError, ProtocolError
 from tests.treestore.scenario import SOURCE, file_row, tree_of
 
@@ -101,3 +103,61 @@ def test_an_item_that_cannot_be_read_is_passed_over(applier: Applier, writer: Wr
     assert writer.position(0) == (1, 5)
     with pytest.raises(DecodeError):
         decode(frames[3], Item)
+
+
+def marked(number: int, *, epoch: int = 1, missing: int = 0) -> list[bytes]:
+    """A batch of one item, which claims that everything is there."""
+    head = Batch(agent="agent", source="data", epoch=epoch, first=number, count=1, missing=missing)
+    mark = Watermark(5, "live", complete=True)
+    return [encode(head), encode(Item.of(epoch, number, [mark])), pack([])]
+
+
+def claims(writer: Writer) -> tuple[str, bool, tuple[str, ...]]:
+    writer.commit()
+    with writer.reader().snapshot() as snapshot:
+        source = snapshot.status().sources[0]
+    return source.state, source.complete, source.reasons
+
+
+LACKING = ("degraded", False, ("1 quarantined items are missing (fustor quarantine list)",))
+
+
+def test_a_quarantined_item_is_passed_over_and_nothing_is_claimed(writer: Writer) -> None:
+    applier = Applier(writer, [SOURCE], writer.counters, forbidden=Forbidden.of(["agent/data 1 3"], []))
+    assert apply(applier, batch(1, 5)) == 5
+    assert files(writer) == {b"/f2", b"/f4", b"/f5"}
+    assert writer.counters["quarantined"] == 1
+    apply(applier, marked(6))
+    assert claims(writer) == LACKING
+    # Another epoch brings everything anew, under other numbers.
+    apply(applier, batch(1, 3, epoch=2))
+    apply(applier, marked(4, epoch=2))
+    assert claims(writer) == ("live", True, ())
+    assert b"/f3" in files(writer)
+
+
+def test_what_the_sender_left_out_is_not_claimed(applier: Applier, writer: Writer) -> None:
+    apply(applier, batch(1, 2))
+    apply(applier, marked(3, missing=1))
+    assert claims(writer) == LACKING
+
+
+def test_what_was_released_is_asked_for_by_going_back(writer: Writer) -> None:
+    apply(Applier(writer, [SOURCE], writer.counters), batch(1, 3))
+    applier = Applier(writer, [SOURCE], writer.counters, forbidden=Forbidden.of([], ["agent/data 1 2"]))
+    apply(applier, marked(4))
+    assert claims(writer) == LACKING, "it is still missing"
+    assert decode(applier.acks()[0][1], Ack).applied == 0
+    apply(applier, batch(1, 2, epoch=2))
+    writer.commit()
+    assert decode(applier.acks()[0][1], Ack).applied == 2
+
+
+def test_the_item_in_hand_is_written_down(writer: Writer, tmp_path: Path) -> None:
+    page = bytearray(SIZE)
+    applier = Applier(writer, [SOURCE], writer.counters, Handling(page))
+    noted = []
+    for _ in applier.apply(USER, batch(1, 2)):
+        (tmp_path / "note").write_bytes(page)
+        noted.append(take(str(tmp_path / "note")))
+    assert noted == [(b"agent/data 1 1", b""), (b"agent/data 1 2", b"")]

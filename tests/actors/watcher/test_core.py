@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from actors.scanner.forbidden import Forbidden
 from actors.watcher.limits import WatcherLimits
 from protocols.data import Stuck, Unstuck
 from tests.support.bench import Bench
@@ -182,6 +183,59 @@ def test_stuck_name_is_left_alone_and_declared(bench: Bench, tmp_path: Path) -> 
     assert any("does not answer" in reason for reason in bench.view.watermark.reasons)
     assert bench.view.watermark.as_of_ns > 0
     bench.core.unstuck(Unstuck(slot=slot, epoch=1, dir=work.tasks[0].dir, name=b"hangs"))
+    bench.settle()
+    assert not bench.difference()
+
+
+def test_what_is_quarantined_is_left_alone_and_declared_until_it_is_released(bench: Bench, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for folder in ("ok", "bad/inside", "mixed"):
+        (root / folder).mkdir(parents=True)
+    for file in ("ok/a", "bad/b", "mixed/c", "mixed/bad"):
+        (root / file).touch()
+    bench.forbidden = Forbidden.of(["/bad/", "/mixed/bad"])
+    bench.settle()
+    (root / "ok/new").touch()
+    (root / "mixed/new").touch()
+    (root / "mixed/bad").write_text("an event")
+    (root / "bad/c").touch()
+    bench.settle()
+    bench.tick(1)
+    bench.deliver()
+    difference = bench.difference()
+    assert difference.missing == {b"bad/b", b"bad/c", b"bad/inside", b"mixed/bad"}
+    assert not difference.extra
+    mark = bench.view.watermark
+    assert mark is not None
+    assert (mark.state, mark.complete, mark.counts["quarantined"], mark.counts["failed"]) == ("degraded", False, 2, 0)
+    assert "2 directories with quarantined items (fustor quarantine list)" in mark.reasons
+    # It is not tried by itself, however long it takes …
+    bench.looked.clear()
+    bench.tick(100)
+    bench.settle()
+    assert not {task.path for task in bench.looked} & {b"bad", b"mixed"}
+    # … but by a scanner that was told so.
+    bench.forbidden = Forbidden()
+    bench.die(0)
+    bench.settle()
+    bench.tick(1)
+    bench.deliver()
+    assert not bench.difference()
+    assert bench.view.watermark is not None
+    assert (bench.view.watermark.state, bench.view.watermark.complete) == ("live", True)
+
+
+def test_a_quarantined_root_is_no_missing_root(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "root" / "a").touch()
+    bench.forbidden = Forbidden.of(["/"])
+    bench.settle()
+    bench.tick(1)
+    bench.deliver()
+    assert bench.core.offline == ""
+    assert bench.view.watermark is not None
+    assert bench.view.watermark.state == "degraded"
+    bench.forbidden = Forbidden()
+    bench.die(1)
     bench.settle()
     assert not bench.difference()
 
