@@ -73,8 +73,7 @@ class Audit:
         torn: bytes of a cut line that were removed when it was opened.
         failures: entries that could not be written.
 
-    Raises:
-        MachineError: the folder can't be used.
+    A log that can't be opened does no harm to whoever has it: every entry tries again.
     """
 
     def __init__(self, path: str, limits: AuditLimits | None = None, *, recent: int = 1000) -> None:
@@ -85,13 +84,9 @@ class Audit:
         self._limits = limits or AuditLimits()
         self.recent: deque[dict[str, Any]] = deque(maxlen=recent)
         self._number, self._last = 0, GENESIS
-        try:
-            os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-            self._fd = self._open()
-            self._mend()
-        except OSError as error:
-            raise MachineError(f"{path} can't be used: {error.strerror}") from error
-        self._remember()
+        self._fd = -1
+        with contextlib.suppress(OSError):
+            self._begin()
 
     def append(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -106,6 +101,12 @@ class Audit:
         Raises:
             MachineError: it could not be written. It counts as not written, and the next one takes its number.
         """
+        if self._fd < 0:
+            try:
+                self._begin()
+            except OSError as error:
+                self.failures += 1
+                raise MachineError(f"{self.path} can't be opened: {error.strerror}") from error
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         entry: dict[str, Any] = {"n": self._number + 1, "at": stamp, **fields, "prev": self._last}
         entry["hash"] = _hash(entry)
@@ -147,6 +148,16 @@ class Audit:
             os.close(self._fd)
             self._fd = -1
 
+    def _begin(self) -> None:
+        os.makedirs(os.path.dirname(self.path) or ".", mode=0o700, exist_ok=True)
+        self._fd = self._open()
+        try:
+            self._mend()
+            self._remember()
+        except OSError:
+            self.close()
+            raise
+
     def _open(self) -> int:
         return os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -167,7 +178,7 @@ class Audit:
                 os.rename(older, f"{self.path}.{number}")
         if self._limits.files == 1:
             os.unlink(self.path)
-        os.close(self._fd)
+        self.close()
         self._fd = self._open()
         folder = os.open(os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -177,6 +188,7 @@ class Audit:
 
     def _remember(self) -> None:
         """The last entries, without reading more than the end of two files."""
+        self.recent.clear()
         for file in files_of(self.path)[-2:]:
             with open(file, "rb") as lines:
                 size = lines.seek(0, os.SEEK_END)

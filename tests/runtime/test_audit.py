@@ -132,10 +132,20 @@ async def test_a_full_disk_stops_nobody(path: str, caplog: pytest.LogCaptureFixt
     audit.close()
 
 
-def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened_is_tried_again_with_every_entry(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(MachineError, match="can't be used"):
-        Audit(str(tmp_path / "file" / "audit.jsonl"))
+    audit = Audit(str(tmp_path / "file" / "audit"))
+    with pytest.raises(MachineError, match="can't be opened"):
+        audit.append({"by": "ann"})
+    assert (audit.failures, list(audit.recent)) == (1, [])
+    (tmp_path / "file").unlink()
+    assert audit.append({"by": "ann"})["n"] == 1
+    audit.close()
+    # Closed, or lost while it was rotated: it goes on where it was.
+    assert audit.append({"by": "bob"})["n"] == 2
+    assert [entry["n"] for entry in audit.recent] == [1, 2]
+    assert verify(audit.path) == (2, "")
+    audit.close()
 
 
 def test_an_entry_has_a_bound(path: str) -> None:
