@@ -1,9 +1,10 @@
 """
 HTTP/1.1 on raw non-blocking sockets under trio: connections, deadlines, back-pressure.
 
-Sends are tried first and waited for on EAGAIN only, which is what makes it fast; long bodies go out in slices with a
-checkpoint each, and TCP_NOTSENT_LOWAT keeps what waits in the kernel small, which is what makes it fair. Deadlines
-are kept by one sweep a second over all connections, for a timer per read costs as much as a small answer.
+Connections wait for requests in a lobby, where most are answered without waking their task, and sends are tried first
+and waited for on EAGAIN only, which is what makes it fast; long bodies go out in slices with a checkpoint each, and
+TCP_NOTSENT_LOWAT keeps what waits in the kernel small, which is what makes it fair. Deadlines are kept by one sweep a
+second over all connections, for a timer per read costs as much as a small answer.
 
 It never answers 5xx: an answer that fails is logged, counted, and the connection broken off, so that the client asks
 again. What it does not know: what is asked for.
@@ -24,6 +25,7 @@ import attrs
 import trio
 
 from actors.query.answer import Answer, Stream
+from actors.query.http.lobby import Lobby
 from actors.query.http.request import Fault, Request, RequestLimits, RequestParser
 from actors.query.http.response import Gzip, accepts_gzip, date_line, fault, head, options, refused_method
 
@@ -96,6 +98,7 @@ class HttpServer:
         for name in ("requests", "connections", "faults", "failures", "stalled", "shed"):
             counters.setdefault(f"http_{name}", 0)
         self.idle: dict[_Connection, None] = {}  # in order: the first has been idle for longest
+        self.lobby: Lobby[_Work] = Lobby()
         self._all: set[_Connection] = set()
         self._room = trio.Event()
         self.tick = trio.current_time()
@@ -113,8 +116,13 @@ class HttpServer:
         ``listener`` is listening, is set non-blocking, and stays open: others may accept from it as well.
         """
         listener.setblocking(False)
+        with self.lobby:
+            await self._serve(listener, stop)
+
+    async def _serve(self, listener: socket.socket, stop: trio.Event) -> None:
         async with trio.open_nursery() as everything:
             everything.start_soon(self._sweep)
+            everything.start_soon(self.lobby.run)
             async with trio.open_nursery() as connections:
                 with trio.CancelScope() as accepting:
                     connections.start_soon(self._stop_when, stop, accepting)
@@ -193,6 +201,26 @@ class HttpServer:
             await trio.sleep(period)
 
 
+@attrs.define(eq=False)
+class _Work:
+    """
+    What a connection has to do that may take time.
+
+    Attributes:
+        requests: to be answered.
+        begun: a request whose answer has begun; before those.
+        unsent: what is left of what could be sent of it at once.
+        answer: the rest of that answer, when it is a long one.
+        ended: the peer sends nothing more.
+    """
+
+    requests: list[Request] = attrs.field(factory=list)
+    begun: Request | None = None
+    unsent: memoryview | bytes = b""
+    answer: Answer | None = None
+    ended: bool = False
+
+
 class _Connection:
     """One client: reads requests, answers them in order."""
 
@@ -217,18 +245,15 @@ class _Connection:
         idle = server.idle
         with self.scope:
             while True:
-                await trio.lowlevel.wait_readable(sock)
-                try:
-                    data = sock.recv(_RECEIVE)
-                except BlockingIOError:
-                    continue
-                if not data:
+                work = await server.lobby.wait(sock.fileno(), self)
+                if work.ended:
                     return
-                idle.pop(self, None)
-                requests = parser.feed(data)
-                for number, request in enumerate(requests, 1):
+                if work.begun is not None:
                     self.state = _ANSWERING
-                    last = not request.keep_alive or (server.closing and number == len(requests))
+                    await self._finish(work.begun, work.unsent, work.answer, close=False)
+                for number, request in enumerate(work.requests, 1):
+                    self.state = _ANSWERING
+                    last = not request.keep_alive or (server.closing and number == len(work.requests))
                     if not await self._answer(request, close=last):
                         await self._linger()
                         return
@@ -239,7 +264,7 @@ class _Connection:
                     await self._send(fault(parser.fault, server.date))
                     await self._linger()
                     return
-                if requests or self.state != _RECEIVING:
+                if self.state != _RECEIVING:
                     self.since = server.tick
                 if parser.busy:
                     self.state = _RECEIVING
@@ -249,44 +274,95 @@ class _Connection:
                     self.state = _IDLE
                     idle[self] = None
 
-    async def _answer(self, request: Request, *, close: bool) -> bool:
-        """Answer one request; whether the connection may go on after it."""
+    def serve_now(self) -> _Work | None:
+        """Read, and answer at once what can be; see :class:`~actors.query.http.lobby.Guest`."""
+        server, parser = self._server, self._parser
+        try:
+            data = self._sock.recv(_RECEIVE)
+        except BlockingIOError:
+            return None
+        if not data:
+            return _Work(ended=True)
+        requests = parser.feed(data)
+        # What is under way is neither idle nor late, from now on and not only when the task gets its turn.
+        server.idle.pop(self, None)
+        if requests or parser.fault is not None or self.state != _RECEIVING:
+            self.state = _ANSWERING
+        if len(requests) != 1 or parser.busy or parser.fault is not None or server.closing:
+            return _Work(requests)
+        (request,) = requests
+        if not request.keep_alive or request.http10:
+            return _Work(requests)
+        text, answer = self._begin(request, close=False)
+        try:
+            try:
+                sent = self._sock.send(text)
+            except BlockingIOError:
+                sent = 0
+        except BaseException:
+            if answer is not None:
+                answer.close()
+            raise
+        if sent < len(text) or answer is not None:
+            return _Work(begun=request, unsent=memoryview(text)[sent:], answer=answer)
+        self.state, self.since = _IDLE, server.tick
+        server.idle[self] = None
+        return None
+
+    def _begin(self, request: Request, *, close: bool) -> tuple[bytes, Answer | None]:
+        """What can be sent at once of the answer, and the answer if there is more to it."""
         server = self._server
         server.counters["http_requests"] += 1
         method = request.method
         if method == b"OPTIONS":
-            await self._send(options(server.date, close=close))
-            return not close
+            return options(server.date, close=close), None
         if method not in (b"GET", b"HEAD"):
-            await self._send(refused_method(request, server.date, close=close))
-            return not close
+            return refused_method(request, server.date, close=close), None
         answer = server.answer(request)
         body = answer.body
         if not isinstance(body, bytes):
-            close = close or request.http10  # HTTP/1.0 has no chunks: its body ends with the connection
             try:
-                await self._answer_long(answer, body, request, close=close)
+                gzip = accepts_gzip(request.accept_encoding)
+                # HTTP/1.0 has no chunks: its body ends with the connection.
+                close = close or request.http10
+                return head(answer, request, server.date, length=None, gzip=gzip, close=close), answer
             except BaseException:
-                self.reset()  # also when cancelled: to HTTP/1.0 a plain close would say that the body is whole
-                raise
-            finally:
                 answer.close()
-            return not close
+                raise
         gzip = len(body) > server.limits.gzip_bytes and accepts_gzip(request.accept_encoding)
         if gzip:
             coder = Gzip()
             body = coder.feed(body) + coder.end()
-        data = head(answer, request, server.date, length=len(body), gzip=gzip, close=close)
-        await self._send(data if method == b"HEAD" or answer.status == 304 else data + body)
-        return not close
+        text = head(answer, request, server.date, length=len(body), gzip=gzip, close=close)
+        return text if method == b"HEAD" or answer.status == 304 else text + body, None
 
-    async def _answer_long(self, answer: Answer, body: Stream, request: Request, *, close: bool) -> None:
-        server = self._server
-        gzip = accepts_gzip(request.accept_encoding)
-        await self._send(head(answer, request, server.date, length=None, gzip=gzip, close=close))
-        if request.method == b"HEAD":
-            return
+    async def _answer(self, request: Request, *, close: bool) -> bool:
+        """Answer one request; whether the connection may go on after it."""
+        text, answer = self._begin(request, close=close)
+        return await self._finish(request, text, answer, close=close)
+
+    async def _finish(
+        self, request: Request, unsent: memoryview | bytes, answer: Answer | None, *, close: bool
+    ) -> bool:
+        """Send what is left of an answer that has begun; whether the connection may go on after it."""
+        if answer is None:
+            await self._send(unsent)
+            return not close
+        try:
+            await self._send(unsent)
+            if request.method != b"HEAD":
+                assert not isinstance(answer.body, bytes)
+                await self._send_long(answer.body, request)
+        except BaseException:
+            self.reset()  # also when cancelled: to HTTP/1.0 a plain close would say that the body is whole
+            raise
+        finally:
+            answer.close()
+        return not (close or request.http10)
+
+    async def _send_long(self, body: Stream, request: Request) -> None:
         framed = self._send if request.http10 else self._send_chunk
+        gzip = accepts_gzip(request.accept_encoding)
         coder = Gzip() if gzip else None
 
         async def coded(data: bytes) -> None:
@@ -311,7 +387,7 @@ class _Connection:
         if sent < len(size) + len(data) + 2:
             await self._send_rest(memoryview(b"".join((size, data, b"\r\n")))[sent:])
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes | memoryview) -> None:
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
