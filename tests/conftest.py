@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is decides about no test.
+settings.register_profile("fustor", suppress_health_check=[HealthCheck.too_slow])
+
 
 def pytest_configure() -> None:
+    settings.load_profile("fustor")
     # A shell that starts us in its background has SIGINT ignored (POSIX, sh), and so would our children
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import ConfigError
@@ -122,7 +122,6 @@ def test_a_wrong_limit_is_refused_by_name(wrong: dict[str, Any]) -> None:
         ProcessLimits(**wrong)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

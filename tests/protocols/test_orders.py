@@ -378,4 +378,4 @@ class Links(RuleBasedStateMachine):
 
 
 TestLinks = Links.TestCase
-TestLinks.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestLinks.settings = settings(max_examples=40, stateful_step_count=40)

@@ -6,7 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import ConfigError, RequestError
@@ -162,7 +162,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(STEPS, st.integers(1, 3), st.integers(0, 3), st.integers(1, 4))
 def test_whatever_happens(steps: list[tuple[str, str, str, float]], deaths: int, items: int, suspects: int) -> None:
     """Against a model that keeps the times of all deaths: nothing is quarantined early, late, or without room."""

@@ -428,4 +428,4 @@ class Weather(RuleBasedStateMachine):
 
 
 TestWeather = Weather.TestCase
-TestWeather.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestWeather.settings = settings(max_examples=40, stateful_step_count=25)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fustor.runtime.handling import PART_BYTES, SIZE, THING_BYTES, Handling, file_of, note_of, take
@@ -41,7 +41,6 @@ def test_it_is_there_after_a_death(tmp_path: Path) -> None:
     assert take(str(path)) is None
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=300))
 def test_things_and_parts(before: bytes, thing: bytes, part: bytes) -> None:
     page = bytearray(SIZE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.scanner.forbidden import Forbidden, item_of
@@ -20,7 +20,6 @@ def test_directories_and_names() -> None:
     assert forbidden.names == {b"a": {b"c", b"d"}, b"": {b"top"}}
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, max_size=4), NAMES)
 def test_what_was_written_down_is_what_is_forbidden(path: list[bytes], name: bytes) -> None:
     thing = b"/".join(path)

@@ -390,9 +390,7 @@ def test_watches_that_the_kernel_refuses_are_declared_and_tried_again(tmp_path: 
         bench.close()
 
 
-@settings(
-    max_examples=int(os.environ.get("FUSTOR_EXAMPLES", "60")), deadline=None, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=int(os.environ.get("FUSTOR_EXAMPLES", "60")), suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_mischief_at_any_moment_ends_right(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """

@@ -86,7 +86,7 @@ def test_endless_work_keeps_bounded_books() -> None:
     assert phases.reached == 1000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(["begin", "drained", "end", "more"]), st.integers(0))))
 def test_no_claim_is_ever_false_or_goes_back(steps: list[tuple[str, int]]) -> None:
     """

@@ -74,7 +74,7 @@ def test_nothing_is_taken_where_nothing_may_be() -> None:
     assert not sweep.done(table)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_whoever_stays_is_met(seed: int) -> None:
     rng = random.Random(seed)

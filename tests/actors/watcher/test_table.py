@@ -223,4 +223,4 @@ class Table(RuleBasedStateMachine):
 
 
 TestTable = Table.TestCase
-TestTable.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestTable.settings = settings(max_examples=40, stateful_step_count=40)
