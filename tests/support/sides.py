@@ -369,13 +369,10 @@ class Sides:
             after = str(answer["next"])
 
     def document(self, **limits: Any) -> str:
-        """A document for the agent, with the same source and trouble as its file; ``limits`` of its scanners."""
+        """A document for the agent, with the same source as its file, and trouble and ``limits`` for its scanners."""
         lines = [f"{name} = {json.dumps(value)}" for name, value in {"trouble": str(self.folder), **limits}.items()]
-        plain = f'trouble = "{self.folder}"'
-        return (
-            f'[[sources]]\nname = "data"\nroot = "{self.folder / "root"}"\n'
-            f"[limits.watcher]\n{plain}\n[limits.syncer]\n{plain}\n[limits.scanner]\n" + "\n".join(lines) + "\n"
-        )
+        source = f'[[sources]]\nname = "data"\nroot = "{self.folder / "root"}"\n'
+        return source + "\n".join(["[limits.scanner]", *lines]) + "\n"
 
     def try_push(
         self, document: str, agent: str = "local", reason: str = "a test", role: str = "deployer"
