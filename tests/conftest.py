@@ -7,11 +7,11 @@ import signal
 from hypothesis import HealthCheck, settings
 
 # How fast a machine is decides about no test.
-settings.register_profile("fustor", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fustor", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pytest_configure() -> None:
     settings.load_profile("fustor")
-    # A shell that starts us in its background has SIGINT ignored (POSIX, sh), and so would our children
+    # A shell that starts us in its background has SIGINT ignored (POSIX, sh), and so would our children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
