@@ -100,7 +100,7 @@ class _Eye:
 
 
 def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
-    """One system for deaths, hangs and a goodbye; one more whose agent vanishes."""
+    """One system for deaths, hangs and a goodbye; one more whose agent falls silent."""
     assert isinstance(subject, Fustor)
     try:
         with bench.state() as folder:
@@ -124,12 +124,17 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             eye = _Eye(State(subject.cluster.state))
             eye.wait_all()
             pids = subject.pids()
+            # As if its host were cut off: the guardian first, so that it replaces nobody.
+            shell = [pids["agent guardian"], pids["agent control"]]
             start = time.perf_counter()
-            # As if its host were cut off: guardian first, so that nobody is started again.
-            for name in ("agent guardian", "agent control"):
-                os.kill(pids[name], signal.SIGKILL)
-            until(lambda: eye.link()["link"] == "lost", "the loss of the agent", _PATIENCE, _LOOK)
-            yield _seconds("lost agent seen", start, case="an agent vanishes")
+            try:
+                for pid in shell:
+                    os.kill(pid, signal.SIGSTOP)
+                until(lambda: eye.link()["link"] == "lost", "the loss of the agent", _PATIENCE, _LOOK)
+                yield _seconds("lost agent seen", start, case="an agent falls silent")
+            finally:
+                for pid in reversed(shell):
+                    os.kill(pid, signal.SIGCONT)
             eye.close()
             subject.stop()
     finally:
@@ -214,7 +219,8 @@ MEASURE = Measure(
     "until it runs again. A control actor killed or stopped: until the next one has adopted every payload, with the "
     "same pids, and has heard from each (of an agent: and this is known at Fusion); Fusion's: until the agent is in "
     "session again, too, which comes back at a random moment of its heartbeat interval. An agent that is told to stop: "
-    "until its goodbye (it stops its payloads first). Guardian and control actor of an agent killed: until it is lost.",
+    "until its goodbye (it stops its payloads first). Guardian and control actor of an agent stopped with SIGSTOP: "
+    "until it is lost.",
     run,
     lambda subject: isinstance(subject, Fustor),
     "own",

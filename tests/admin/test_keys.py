@@ -49,7 +49,7 @@ def test_a_key_is_made_enrolled_and_revoked(state: State, tmp_path: Path) -> Non
     assert [(one["role"], one["name"]) for one in listed] == [
         ("agent", "local"),
         ("agent", "nas7"),
-        ("operator", "admin"),
+        ("deployer", "admin"),
     ]
     assert pair.public in run("list", *where)[1]
     assert run("revoke", "nas7", *where) == (0, "agent nas7 is shut out\n")
