@@ -45,7 +45,9 @@ def run_control(main: Callable[[dict[str, Any], Keeper, logging.Logger], Awaitab
     log = setup_logging("control")
     successors: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
     watch_guardian(on_joined=successors.put)
-    protect(os.getpid(), os.getppid())
+    protect(os.getpid())
+    if os.environ.get("FUSTOR_GUARDIAN_PID") == str(os.getppid()):
+        protect(os.getppid())
     try:
         config = read_json(os.environ.get("FUSTOR_CONFIG", ""))
         if not isinstance(config, dict):

@@ -20,23 +20,23 @@ def impose(pid: int, limits: ProcessLimits) -> str:
     """
     Set the limits of a running process.
 
-    A core file would be as big as the store's map, so none is written. A limit that was lowered once can be raised
-    only for the next process, unless we are privileged.
+    A core file would be as big as the store's map, so none is written. Only soft limits are set: they can be raised
+    again, and a successor of the guardian that the process starts (``fustor.runtime.rejoin``) can shed them.
 
     Returns:
         What could not be set, and why; empty when all is well, or the process is gone.
     """
     faults: list[str] = []
     wanted = (
-        ("RLIMIT_DATA", resource.RLIMIT_DATA, limits.data_bytes, False),
-        ("RLIMIT_NOFILE", resource.RLIMIT_NOFILE, limits.open_files, True),
-        ("RLIMIT_CORE", resource.RLIMIT_CORE, 0, True),
+        ("RLIMIT_DATA", resource.RLIMIT_DATA, limits.data_bytes),
+        ("RLIMIT_NOFILE", resource.RLIMIT_NOFILE, limits.open_files),
+        ("RLIMIT_CORE", resource.RLIMIT_CORE, 0),
     )
-    for name, number, value, both in wanted:
+    for name, number, value in wanted:
         try:
             hard = resource.prlimit(pid, number)[1]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.prlimit(pid, number, (value, value if both else hard))
+            resource.prlimit(pid, number, (value, hard))
         except ProcessLookupError:
             return ""
         except OSError as error:

@@ -143,7 +143,7 @@ class Health:
     """
     Attributes:
         state: of its life.
-        revision: of the configuration that it runs; 0 for none.
+        revision: of the configuration that it runs, as it was given; 0 for none.
         done: sum of its counters, which moves while it works.
         outstanding: it has work.
         complaint: why it is not well; empty when it is.
@@ -327,12 +327,19 @@ class Shell:
         supervisor, beat = payload.supervisor, payload.beat
         return Health(
             supervisor.state,
-            supervisor.running,
+            self._given(name, supervisor.running),
             sum(beat.counters.values()) if beat else 0,
             bool(beat and beat.outstanding),
             supervisor.complaint,
             payload.heard,
         )
+
+    def _given(self, name: str, revision: int) -> int:
+        """The revision of a payload as it was given, for one that it runs: that may know of the quarantine as well."""
+        spec = self._desired.get(name)
+        if spec is None or spec.revision != revision:
+            return revision
+        return next(given.revision for given in self._specs if given.name == name)
 
     def log_of(self, name: str) -> str:
         """The path of the log of a process of this side."""
@@ -484,7 +491,8 @@ class Shell:
                     self._abandoned.add(f"{supervisor.name}{ABANDONED}{pid}")
                     self._order(payload, effect)
                 case Failed():
-                    self.on_failed(supervisor.name, effect)
+                    given = self._given(supervisor.name, effect.revision)
+                    self.on_failed(supervisor.name, attrs.evolve(effect, revision=given))
                 case Climbed(rung):
                     self._climb(supervisor.name, rung)
                 case Capture(reason, limit):
@@ -862,7 +870,7 @@ class Shell:
         self._log.warning("quarantine", extra={"payload": spec.name, "text": text})
         self.tell(spec.name, "quarantine", text)
         if isinstance(effect, Quarantined):
-            self.set_desired(self._specs)
+            self.set_desired(self._specs, remedy=True)
 
     def _exited(self, payload: _Payload, gone: Exit, *, fresh: bool) -> Exited:
         """How a process has ended, with the limit that it ran into; ``fresh``: just now."""

@@ -221,6 +221,8 @@ async def test_what_killed_twice_is_quarantined_for_all_of_the_group(stage: Stag
         assert (case.item, case.deaths, case.payload) == ("/bad/", 2, "a.0")
         await running(shell, "a.0")
         assert (status(shell, "a.0").cause, status(shell, "a.0").restarts) == (cause, 2)
+        assert status(shell, "a.0").revision != first.revision
+        assert shell.health("a.0").revision == first.revision, "what it was given, whatever is quarantined"
         assert any("/bad/ is quarantined as" in one.text for one in shell.story.all() if one.kind == "quarantine")
         # Also whoever has never died of it is told.
         shell.set_desired([first, second, other])
