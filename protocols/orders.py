@@ -93,6 +93,7 @@ KINDS: dict[str, Kind] = {
     "stacks": Kind(looks=True),
     "log": Kind(looks=True, args={"lines": (_lines, "1 to 1000 is accepted")}),
     "diagnose": Kind(payload=False, looks=True),
+    "configuration": Kind(payload=False, looks=True),
 }
 
 
