@@ -9,7 +9,8 @@ The ladder of repairs of one payload: what is tried next when trying again does 
 
 On each rung a payload may fail a number of times; the pauses between its starts go on doubling. Then the next rung is
 climbed: whoever hears of it puts back the last known good configuration, or the version before. A rung that this side
-does not have is passed over. Parked is an alarm, not an end: it is started again, slowly, for ever.
+does not have is passed over. Parked is an alarm, not an end: it is started again, slowly, for ever. And it is
+for what lasts: before it has failed for a time the last rung goes on, with its usual pauses.
 
 What this module does not do: repair, start anything, read a clock, or own the source of randomness.
 """
@@ -78,10 +79,12 @@ class LadderPolicy:
     """
     Attributes:
         tries: failures on one rung, without a stable period between, until the next one is climbed.
+        park_seconds: how long it has to fail without a stable period, pauses included, before it is parked.
         probe_seconds: between two starts of a parked payload, before jitter.
     """
 
     tries: int = attrs.field(default=5, validator=_tries)
+    park_seconds: float = attrs.field(default=300.0, validator=positive)
     probe_seconds: float = attrs.field(default=300.0, validator=positive)
 
 
@@ -117,6 +120,8 @@ class Ladder:
     rungs: frozenset[Rung] = frozenset()
     rung: Rung = Rung.RESTART
     failures: int = 0
+    #: Seconds in which it has failed again and again: short runs and pauses.
+    _failing: float = 0.0
     _backoff: Backoff = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -127,11 +132,16 @@ class Ladder:
         if ran_seconds >= self.backoff_policy.stable_seconds:
             self.stable()
         self.failures += 1
-        climbed = self._move(Sign.SPENT if self.failures >= self.policy.tries else Sign.FAILED)
+        self._failing += ran_seconds
+        spent = self.failures >= self.policy.tries
+        if spent and self._above() is Rung.PARKED and self._failing < self.policy.park_seconds:
+            spent = False
+        climbed = self._move(Sign.SPENT if spent else Sign.FAILED)
         delay = self._backoff.failed(ran_seconds)
         if self.rung is Rung.PARKED:
             jitter = self.backoff_policy.jitter
             delay = self.policy.probe_seconds * (1 + jitter * self.rng.uniform(-1, 1))
+        self._failing += delay
         return Step(delay, self.rung, climbed)
 
     def stable(self) -> bool:
@@ -148,10 +158,18 @@ class Ladder:
         """The remedy of this rung took effect: it is tried at once, and its failures still count."""
         self._backoff.reset()
 
+    def _above(self) -> Rung:
+        """The next rung that this side has."""
+        rung = LADDER[self.rung, Sign.SPENT]
+        while rung not in ALWAYS | self.rungs:
+            rung = LADDER[rung, Sign.SPENT]
+        return rung
+
     def _move(self, sign: Sign) -> bool:
-        before, self.rung = self.rung, LADDER[self.rung, sign]
-        while self.rung not in ALWAYS | self.rungs:
-            self.rung = LADDER[self.rung, Sign.SPENT]
+        before = self.rung
+        self.rung = self._above() if sign is Sign.SPENT else LADDER[self.rung, sign]
         if sign is not Sign.FAILED:
             self.failures = 0
+        if sign in (Sign.STABLE, Sign.CHANGED):
+            self._failing = 0.0
         return self.rung is not before

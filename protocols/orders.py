@@ -98,6 +98,7 @@ KINDS: dict[str, Kind] = {
     "log": Kind(looks=True, args={"lines": (_lines, "1 to 1000 is accepted")}),
     "diagnose": Kind(payload=False, looks=True),
     "quarantine": Kind(payload=False, looks=True),
+    "configuration": Kind(payload=False, looks=True),
 }
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from fustor.admin.client import Client
 from fustor.admin.console import print_json, stderr, stdout
 from fustor.admin.options import JsonOption, StateOption, chosen_state
+from fustor.admin.ordering import give, report
 from fustor.admin.text import printable
 from protocols.errors import MachineError, RequestError
 
@@ -45,12 +46,24 @@ def show(
     agent: AgentArgument = "",
     default: DefaultOption = False,
     revision: Annotated[int, typer.Option("--revision", metavar="N", help="An earlier one.", min=0)] = 0,
+    running: Annotated[
+        bool, typer.Option("--running", help="What runs, from the agent itself, also of its file.")
+    ] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what is desired of an agent, and what it makes of it."""
     whose = target_of(agent, default)
+    if running and (default or revision):
+        raise RequestError("--running", "", "it is accepted with AGENT alone")
     with Client(chosen_state(state)) as client:
+        if running:
+            order = give(client, whose, "configuration", quiet=True)
+            if as_json or order["state"] != "done":
+                report(order, as_json=as_json)
+            else:
+                sys.stdout.write(order["data"]["text"])
+            return
         found = client.admin("config", agent=whose, revision=str(revision))
     if as_json:
         print_json(found)

@@ -26,7 +26,7 @@ from fustor.agent.payloads import payloads
 from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
 from fustor.runtime.diagnosis import Diagnoses
-from fustor.runtime.document import DataSide
+from fustor.runtime.document import DataSide, render
 from fustor.runtime.endpoint import parse_endpoint
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import KeyPair, load_public, load_secret
@@ -107,6 +107,7 @@ class AgentControl:
             answer=self._answer,
             diagnose=self.diagnoses.make,
             log=log,
+            configuration=lambda: render(self.desired.side),
         )
         self._fetches, self._fetched = trio.open_memory_channel[Fetch](4)
         session = AgentSession(

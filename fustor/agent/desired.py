@@ -244,7 +244,7 @@ class Desired:
         return side
 
     def _say(self, text: str) -> None:
-        self._log.warning("configuration", extra={"text": text[:1000]})
+        self._log.info("configuration", extra={"text": text[:1000]})
         self._shell.tell("", "configuration", text)
 
     # -- payloads ---------------------------------------------------------------------------------------------------

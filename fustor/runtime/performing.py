@@ -55,6 +55,7 @@ class Executor:
         audit: the log; its entries of earlier lives are taken up.
         answer: told the id of an order whose state is to be told.
         diagnose: makes a diagnosis under the id of an order, returns its data.
+        configuration: the document of what runs, as text; None where there is no such thing.
         forbid: why a kind of order is not carried out on a payload just now; empty when it is.
         log: for decisions.
     """
@@ -70,6 +71,7 @@ class Executor:
         diagnose: Callable[[str], Awaitable[dict[str, Any]]],
         log: logging.Logger,
         forbid: Callable[[str, str], str] = lambda kind, payload: "",
+        configuration: Callable[[], str] | None = None,
     ) -> None:
         self.target = target
         self.performer = performer
@@ -77,6 +79,7 @@ class Executor:
         self._audit = audit
         self._answer = answer
         self._diagnose = diagnose
+        self._configuration = configuration
         self._forbid = forbid
         self._log = log
         # Bounded by :meth:`take`, and by the orders that may be open.
@@ -251,6 +254,13 @@ class Executor:
         text = await trio.to_thread.run_sync(last_lines, self._shell.log_of(order.payload), lines)
         return True, "", {"text": cut(text, 200_000)}
 
+    async def _document(self, order: Order) -> Outcome:
+        if self._configuration is None:
+            raise RequestError(
+                "target", self.target, "an agent is accepted: the configuration of this side is its file"
+            )
+        return True, "", {"text": self._configuration()}
+
     async def _diagnosis(self, order: Order) -> Outcome:
         data = await self._diagnose(order.id)
         return True, f"{data['bytes']} bytes", data
@@ -273,6 +283,7 @@ _DO: Mapping[str, Callable[[Executor, Order], Awaitable[Outcome]]] = {
     "log": Executor._lines,
     "diagnose": Executor._diagnosis,
     "quarantine": Executor._quarantine,
+    "configuration": Executor._document,
 }
 
 

@@ -546,7 +546,7 @@ class Shell:
         elif rung is Rung.RESTART:
             self.tell(name, "alarm", "it is well again")
         else:
-            self.tell(name, "repair", f"failed {policy.tries} times: the last known good {rung.value} is tried")
+            self.tell(name, "repair", f"failed {policy.tries} times: another {rung.value} is tried, if one was good")
         self._log.warning("ladder", extra={"payload": name, "rung": rung.value})
         self.on_climbed(name, rung)
 

@@ -87,6 +87,15 @@ def test_show_prints_the_document_and_the_three_facts(fusion: FakeFusion, run_fu
     assert "nobody has pushed anything" in told.stderr
 
 
+def test_show_what_runs_asks_the_agent(fusion: FakeFusion, run_fustor: Run) -> None:
+    done = {"id": "x", "target": "local", "kind": "configuration", "payload": "", "state": "done", "final": True}
+    fusion.admin["order"] = {**done, "text": "", "data": {"text": "sources = []\n"}}
+    state = ("--state", str(fusion.state.folder))
+    told = run_fustor("config", "show", "local", "--running", *state)
+    assert (told.returncode, told.stdout) == (0, "sources = []\n")
+    assert run_fustor("config", "show", "--default", "--running", *state).returncode == 2
+
+
 def test_push_follows_until_the_agent_says_running(fusion: FakeFusion, run_fustor: Run, document: Path) -> None:
     fusion.admin |= {"config-push": REVISION, "config": shown("running")}
     state = ("--state", str(fusion.state.folder))

@@ -24,6 +24,7 @@ probation_seconds = 1
 stop_seconds = 1.0
 [limits.shell.ladder]
 tries = 2
+park_seconds = 0.1
 """
 NAMES = ["a" * 64 + "b", "aaaa"]
 #: Backtracks for longer than the universe on the first name, in C, with the interpreter's lock.

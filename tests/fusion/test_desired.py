@@ -44,6 +44,18 @@ def test_a_document_is_taken_without_a_restart_and_becomes_good(sides: Sides) ->
     assert (shown["revision"]["author"], shown["revision"]["reason"]) == ("deployer", "a test")
 
 
+def test_what_runs_can_be_read_changed_and_pushed(sides: Sides) -> None:
+    text = sides.order("configuration", "local")["data"]["text"]
+    assert f'root = "{sides.folder / "root"}"' in text
+    assert f'trouble = "{sides.folder}"' in text
+    pids = sides.agent.pids()
+    # The same configuration changes no payload: it is good at once.
+    sides.attempted(sides.push(text), "good")
+    assert sides.agent.pids() == pids
+    refused = sides.order("configuration", "fusion")
+    assert "an agent is accepted" in refused["text"]
+
+
 def test_what_is_wrong_is_refused_with_its_place_and_not_kept(sides: Sides) -> None:
     def error(document: str, role: str = "deployer") -> str:
         return sides.try_push(document, role=role).error

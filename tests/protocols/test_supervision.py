@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocols.errors import ConfigError
-from protocols.ladder import Rung
+from protocols.ladder import LadderPolicy, Rung
 from protocols.restart import BackoffPolicy
 from protocols.supervision import (
     AFTER_EXIT,
@@ -63,7 +63,7 @@ ABORT = [Kill(signal.SIGABRT), Kill(signal.SIGCONT)]
 
 def make(policy: Policy | None = None) -> Supervisor:
     tokens = itertools.count(1)
-    calm = Policy(backoff=BackoffPolicy(jitter=0.0))
+    calm = Policy(backoff=BackoffPolicy(jitter=0.0), ladder=LadderPolicy(park_seconds=1.0))
     return Supervisor("scanner.data.0", policy or calm, random.Random(7), lambda: f"t{next(tokens)}")
 
 
