@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -57,6 +58,7 @@ class Side:
         self.run.mkdir(mode=0o700)
         self.started: list[subprocess.Popen[bytes]] = []
         self.succeeding = False
+        self.tokens: dict[str, str] = {}
         self.events: list[dict[str, Any]] = []
         self._socket: socket.socket | None = None
         self._number = 0
@@ -207,7 +209,9 @@ class Side:
 
     def spawn(self, name: str, *argv: str, **fields: Any) -> int:
         """The pid of a started payload."""
-        answer = self.ask("spawn", name=name, argv=list(argv), token=f"t{name.replace('.', '')}", **fields)
+        # As different from all others on this host as real ones are: whatever has the token of a survivor ends with it.
+        token = self.tokens[name] = secrets.token_hex(16)
+        answer = self.ask("spawn", name=name, argv=list(argv), token=token, **fields)
         assert "pid" in answer, answer
         return int(answer["pid"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -69,12 +70,13 @@ print(os.waitstatus_to_exitcode(os.waitpid(adopted, 0)[1]))
 def test_all_with_a_token_are_ended_wherever_they_are() -> None:
     with ExitStack() as stack:
         # A beginning of it is another token, and none at all is nobody's: the second would be this whole machine.
-        tokens = ("kill0me", "kill0me2", "kill0me", None)
+        mine = secrets.token_hex(16)
+        tokens = (mine, mine + "2", mine, None)
         pids = [stack.enter_context(cat({"FUSTOR_TOKEN": token} if token else {})) for token in tokens]
-        assert children.end_all_of("kill0me") == 2
+        assert children.end_all_of(mine) == 2
         for pid in (pids[0], pids[2]):
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             assert ended is not None
             assert ended.si_status == signal.SIGKILL
-        assert children.end_all_of("kill0me") == 0
+        assert children.end_all_of(mine) == 0
         assert [os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) for pid in (pids[1], pids[3])] == [None, None]

@@ -113,7 +113,7 @@ def test_a_name_runs_once(side: Side) -> None:
     refused = side.ask("spawn", name="a", argv=SLEEP, token="other")["error"]
     assert refused["field"] == "name"
     assert str(pid) in refused["accepted"]
-    assert listed(side)["a"]["token"] == "ta"
+    assert listed(side)["a"]["token"] == side.tokens["a"]
     assert side.ask("status")["counters"]["payload_starts"] == 1
 
 
@@ -152,7 +152,7 @@ def test_exits_are_told_and_kept_until_forgotten(side: Side) -> None:
     side.start()
     pid = side.spawn("code", *PYTHON, "import sys; sys.exit(7)")
     event = side.event("code")
-    assert (event["pid"], event["token"], event["code"], event["signal"]) == (pid, "tcode", 7, 0)
+    assert (event["pid"], event["token"], event["code"], event["signal"]) == (pid, side.tokens["code"], 7, 0)
     assert event["maxrss"] > 1 << 20
     assert event["cpu"] > 0
     side.spawn("signal", *SLEEP)
@@ -237,7 +237,7 @@ print(json.dumps({
     assert int(told["signals"]["SigBlk"], 16) == 0
     given = told["env"]
     assert (given["FROM_CONFIG"], given["BOTH"], given["MINE"]) == ("1", "request", "ä")
-    assert (given["FUSTOR_NAME"], given["FUSTOR_TOKEN"]) == ("payload.0", "tpayload0")
+    assert (given["FUSTOR_NAME"], given["FUSTOR_TOKEN"]) == ("payload.0", side.tokens["payload.0"])
     assert given["FUSTOR_GUARDIAN_PID"] == str(side.guardian.pid)
     fds = json.loads(given["FUSTOR_FDS"])
     assert fds.keys() == {"http"}

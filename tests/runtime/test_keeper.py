@@ -310,19 +310,19 @@ async def test_what_was_not_answered_is_asked_again_of_the_successor(play: Succe
 
 
 async def test_what_is_asked_while_there_is_no_guardian_waits_for_the_next(play: Successors) -> None:
-    forgotten: list[int] = []
+    heard: list[dict[str, int]] = []
 
-    async def forget() -> None:
-        await play.keeper.forget("a")
-        forgotten.append(1)
+    async def ask() -> None:
+        heard.append(await play.keeper.status())
 
     with trio.fail_after(30):
         async with open_keeper(play.keeper), trio.open_nursery() as nursery:
             play.die()
             await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(forget)
+            nursery.start_soon(ask)
             await trio.testing.wait_all_tasks_blocked()
-            assert forgotten == []
+            await play.keeper.beat()  # heard by nobody, and none is missed
+            assert heard == []
             succession = trio.Event()
 
             async def wait() -> None:
@@ -333,10 +333,10 @@ async def test_what_is_asked_while_there_is_no_guardian_waits_for_the_next(play:
             await trio.testing.wait_all_tasks_blocked()
             play.follow()
             request = await play.hear()
-            assert request["op"] == "forget"
-            play.say(re=request["id"])
+            assert request["op"] == "status"
+            play.say(re=request["id"], counters={"x": 1})
             await succession.wait()
-    assert forgotten == [1]
+    assert heard == [{"x": 1}]
 
 
 async def test_a_cancelled_request_is_not_asked_again(play: Successors) -> None:
@@ -350,10 +350,10 @@ async def test_a_cancelled_request_is_not_asked_again(play: Successors) -> None:
             play.die()
             play.follow()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(play.keeper.forget, "a")
+                nursery.start_soon(play.keeper.table)
                 request = await play.hear()
-                assert request["op"] == "forget"
-                play.say(re=request["id"])
+                assert request["op"] == "list"
+                play.say(re=request["id"], slots=[])
 
 
 async def test_exits_go_on_with_the_successor(play: Successors) -> None:
