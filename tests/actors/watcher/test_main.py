@@ -341,7 +341,7 @@ async def test_a_scanner_of_other_rules_waits_until_both_have_the_same(source: S
     told = {"source": source.config(), "rules": "new", "limits": {}}
     source.actors.configure("watcher.data", {**told, "state": str(source.state)})
     await until(lambda: "a scanner of other rules" in source.actors.log("watcher.data"))
-    assert source.view.view.epoch == 2
+    await until(lambda: source.view.view.epoch == 2)
     assert b"x.tmp" in source.view.view.entries()  # nobody has looked yet
     for slot in (0, 1):
         source.actors.configure(f"scanner.data.{slot}", {**told, "slot": slot})
