@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,9 @@ def test_a_listening_socket_is_taken_out_of_a_frozen_process() -> None:
         environment = {"FUSTOR_FDS": json.dumps({"http": server.fileno(), "closed": 999})}
         child = subprocess.Popen(["/bin/sleep", "1000"], env=environment, pass_fds=[server.fileno()])
     try:
+        # Popen may return before the kernel has put the environment in its place (execve(2) closes descriptors first).
+        while not Path(f"/proc/{child.pid}/environ").read_bytes():
+            time.sleep(0.001)
         os.kill(child.pid, signal.SIGSTOP)
         fd = os.pidfd_open(child.pid)
         taken = pidfd.listening_socket(fd, child.pid, "http")
