@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from tests.support.cluster import Cluster, Poller, until
 
 
 @contextlib.contextmanager
-def stopped(cluster: Cluster, name: str) -> Iterator[None]:
-    """A payload that gets no processor meanwhile."""
-    pid = cluster.kill(name, signal.SIGSTOP)
+def paused(cluster: Cluster, name: str) -> Iterator[None]:
+    """A payload that gets no processor meanwhile, and is not taken for hung."""
+    cluster.command("pause", f"local/{name}")
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        cluster.command("resume", f"local/{name}")
 
 
 def counts(cluster: Cluster) -> dict[str, int]:
@@ -45,7 +44,7 @@ def test_an_overflow_is_declared_counted_and_repaired(cluster: Cluster, place: P
     cluster.assert_right()
     before = counts(cluster)["overflows"]
     with Poller(cluster, os.fsencode(f"/{place.name}")) as poller:
-        with stopped(cluster, "watcher.data"):
+        with paused(cluster, "watcher.data"):
             writers.finish(writers.start("files", place / "new", 60_000))
             for number in range(100):
                 (place / f"before/{number}").unlink()
