@@ -321,8 +321,11 @@ class _Connection:
         answer = server.answer(request)
         body = answer.body
         if not isinstance(body, bytes):
+            gzip = accepts_gzip(request.accept_encoding)
             try:
-                gzip = accepts_gzip(request.accept_encoding)
+                if method == b"HEAD":
+                    answer.close()
+                    return head(answer, request, server.date, length=None, gzip=gzip, close=close), None
                 # HTTP/1.0 has no chunks: its body ends with the connection.
                 close = close or request.http10
                 return head(answer, request, server.date, length=None, gzip=gzip, close=close), answer
@@ -350,9 +353,8 @@ class _Connection:
             return not close
         try:
             await self._send(unsent)
-            if request.method != b"HEAD":
-                assert not isinstance(answer.body, bytes)
-                await self._send_long(answer.body, request)
+            assert not isinstance(answer.body, bytes)
+            await self._send_long(answer.body, request)
         except BaseException:
             self.reset()  # also when cancelled: to HTTP/1.0 a plain close would say that the body is whole
             raise
