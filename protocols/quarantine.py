@@ -170,7 +170,7 @@ class Quarantine:
 
     Attributes:
         policy: bounds.
-        cases: by (group, item), the one that killed last at the end.
+        cases: by (group, item), the one that killed or was released last at the end.
     """
 
     policy: QuarantinePolicy
@@ -191,6 +191,7 @@ class Quarantine:
             self._bound()
             return Suspected(case)
         if len(self.items(group)) >= self.policy.items:
+            self._bound()
             return Full(case)
         case.state = State.QUARANTINED
         return Quarantined(case)
@@ -205,11 +206,12 @@ class Quarantine:
         Raises:
             RequestError: it is not quarantined.
         """
-        for case in self.cases.values():
+        for key, case in self.cases.items():
             if case.id == item and case.state is State.RELEASED:
                 return case
             if case.id == item and case.state is State.QUARANTINED:
                 case.state, case.since, case.last, case.deaths = State.RELEASED, now, now, 0
+                self.cases[key] = self.cases.pop(key)
                 self._bound()
                 return case
         raise RequestError("item", item[:64], f"the id of a quarantined item is accepted: {self._ids() or 'none is'}")
