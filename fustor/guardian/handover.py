@@ -17,7 +17,8 @@ from fustor.guardian.table import Slot
 #: The command line of the new version: ``main.py CONFIG.json --state-fd N``.
 OPTION = "--state-fd"
 
-_BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
+#: Signals that are kept for the new version: blocked, they stay pending over execve(2).
+HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class State:
@@ -91,7 +92,7 @@ def execute(argv: list[str], state: State) -> None:
     """
     fds = state.descriptors()
     memory = os.memfd_create("guardian", os.MFD_CLOEXEC)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         content = json.dumps(state.as_json()).encode()
         done = 0

@@ -467,14 +467,20 @@ class Guardian:
         self._renew = True
 
     def _become_new_version(self) -> None:
-        self._renew = False
-        self._adoption.dismiss()
-        state = self._hand_over()
-        self._logs.write("INFO", "changing to the new version", payloads=len(self._table.alive()))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, handover.HELD)
         try:
+            # A signal that was caught already would be forgotten: it is handled first, and then we are here again.
+            if select.select([self._wakeup], [], [], 0)[0]:
+                return
+            self._renew = False
+            self._adoption.dismiss()
+            state = self._hand_over()
+            self._logs.write("INFO", "changing to the new version", payloads=len(self._table.alive()))
             handover.execute(self._command, state)
         except OSError as error:
             self._logs.write("ERROR", f"the change failed, this version goes on: {error.strerror}")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _hand_over(self) -> handover.State:
         control = self._control

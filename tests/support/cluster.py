@@ -226,8 +226,15 @@ class Cluster:
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to a payload; returns its pid."""
-        pid = self.pid(name)
-        os.kill(pid, number)
+        return int(until(lambda: self._kill(name, number), f"{name} to be there"))
+
+    def _kill(self, name: str, number: int) -> int:
+        pid = self._pid(name)
+        try:
+            if pid:
+                os.kill(pid, number)
+        except ProcessLookupError:  # the table still names one that has been reaped
+            return 0
         return pid
 
     def status(self) -> dict[str, Any]:
