@@ -399,7 +399,11 @@ class Sides:
             status = self.configuration()
             return status if status.get("attempted") == revision and status["outcome"] in outcomes else None
 
-        found: dict[str, Any] = until(tried, f"revision {revision} to be {' or '.join(outcomes)}")
+        try:
+            found: dict[str, Any] = until(tried, f"revision {revision} to be {' or '.join(outcomes)}")
+        except AssertionError as error:
+            told = "\n".join(str((one["payload"], one["kind"], one["text"])) for one in self.events("local"))
+            raise AssertionError(f"{error}; it is {self.configuration()}\n{told}") from None
         return found
 
     def status(self) -> dict[str, Any]:
