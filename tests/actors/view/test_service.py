@@ -27,6 +27,13 @@ from tests.actors.view.agent import Agent, Keys, agents
 from tests.treestore.scenario import SOURCE, directory_row, file_row
 
 
+@pytest.fixture(autouse=True)
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An actor writes what it handles in its working directory."""
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+
+
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
     return Keys(tmp_path / "keys")
