@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import tomllib
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from fustor.admin.processes import members
 from fustor.admin.state import State
 from tests.support.cluster import Cluster
+from tests.support.sides import free_ports
 
 
 @pytest.fixture
@@ -75,9 +77,10 @@ def test_each_is_said_and_can_be_mended(stopped: Cluster) -> None:
 
 def test_a_port_that_somebody_else_has(stopped: Cluster) -> None:
     file = stopped.state / "fusion.toml"
-    # Without the comment the port is the operator's choice, and not to be chosen anew.
-    file.write_text("\n".join(line.partition("#")[0].rstrip() for line in file.read_text().splitlines()) + "\n")
-    port = int(tomllib.loads(file.read_text())["fusion"]["http"].rpartition(":")[2])
+    # Without the comment the port is the operator's choice, and not to be chosen anew; the others stay `up`'s own.
+    port = free_ports(1)
+    file.write_text(re.sub(r"(?m)^http = .*$", f'http = "127.0.0.1:{port}"', file.read_text()))
+    assert tomllib.loads(file.read_text())["fusion"]["http"] == f"127.0.0.1:{port}"
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", port))
