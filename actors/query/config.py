@@ -88,6 +88,7 @@ class QueryConfig:
         default_view: which is meant when none is named.
         listen: name of the inherited listening socket; empty: no HTTP.
         query: zmq endpoint to bind; empty: no zmq.
+        query_listen: name of the inherited socket that listens there already; empty: there is none.
         key_file: key pair of this side, for the zmq endpoint when it is tcp.
         authorized: folder of the keys that may connect.
         lease_seconds: a watermark older than this makes a source stale.
@@ -98,6 +99,7 @@ class QueryConfig:
     default_view: str
     listen: str = "http"
     query: str = ""
+    query_listen: str = ""
     key_file: str = ""
     authorized: str = ""
     lease_seconds: float = attrs.field(default=3.0, validator=between(0.1, 86400))

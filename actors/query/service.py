@@ -24,7 +24,6 @@ from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Fence, serve_zap
-from protocols.errors import ConfigError
 
 #: Who may ask over zmq.
 ROLES = frozenset({"deployer", "operator", "observer", "agent"})
@@ -57,7 +56,7 @@ async def serve(host: Host, config: QueryConfig) -> None:
     Serve until ``host.stop_requested``; what is under way then is finished, unless cancelled.
 
     Raises:
-        ConfigError: the listening socket that is named was not inherited.
+        ConfigError: a listening socket that is named was not inherited.
         MachineError: the zmq endpoint can't be bound.
     """
     limits = config.limits
@@ -78,8 +77,10 @@ async def serve(host: Host, config: QueryConfig) -> None:
             if config.query:
                 facts["endpoint"] = await nursery.start(_serve_zmq, host, config, api)
             server = None
-            if config.listen:
-                listener = _inherited(host, config.listen)
+            inherited = host.inherited(config.listen)
+            if inherited is not None:
+                # A duplicate, so that the inherited one stays for the next configuration.
+                listener = socket.socket(fileno=os.dup(inherited))
 
                 def answer(request: Request) -> Answer:
                     return api.ask_target(request.target, request.if_none_match.decode("latin-1"))
@@ -93,13 +94,6 @@ async def serve(host: Host, config: QueryConfig) -> None:
                 nursery.cancel_scope.cancel()
     finally:
         stores.close()
-
-
-def _inherited(host: Host, name: str) -> socket.socket:
-    if name not in host.fds:
-        raise ConfigError("listen", name, f"the name of an inherited socket: {', '.join(host.fds) or 'there is none'}")
-    # A duplicate, so that the inherited one stays for the next configuration.
-    return socket.socket(fileno=os.dup(host.fds[name]))
 
 
 async def _serve_http(server: HttpServer, listener: socket.socket, stop: trio.Event, nursery: trio.Nursery) -> None:
@@ -122,6 +116,7 @@ async def _serve_zmq(
                 bind=config.query,
                 hwm=_QUEUED_PARTS,
                 curve=ServerCurve(load_secret(config.key_file).secret, ROLES),
+                held=host.inherited(config.query_listen),
             )
             mesh = MeshSocket(raw)
             try:

@@ -68,6 +68,7 @@ class ViewConfig:
         store: folder of its tree store.
         sources: whose items it takes.
         data, acks: zmq endpoints to bind.
+        data_listen, acks_listen: names of inherited sockets that listen there already; empty: there are none.
         key_file: key pair of this side.
         authorized: folder of the keys that may connect.
         limits: see ViewLimits.
@@ -81,6 +82,8 @@ class ViewConfig:
     acks: str
     key_file: str
     authorized: str
+    data_listen: str = ""
+    acks_listen: str = ""
     limits: ViewLimits = attrs.Factory(ViewLimits)
     quarantined: tuple[str, ...] = ()
     again: tuple[str, ...] = ()

@@ -79,11 +79,19 @@ class View:
                 await nursery.start(serve_zap, context, self._fence.authorized, ROLES)
                 curve = ServerCurve(load_secret(config.key_file).secret, ROLES)
                 data = open_socket(
-                    context, zmq.PULL, bind=config.data, hwm=limits.queue, max_size=limits.batch_bytes, curve=curve
+                    context,
+                    zmq.PULL,
+                    bind=config.data,
+                    hwm=limits.queue,
+                    max_size=limits.batch_bytes,
+                    curve=curve,
+                    held=self._host.inherited(config.data_listen),
                 )
                 self._data = MeshSocket(data)
                 sockets.append(self._data)
-                acks = open_socket(context, zmq.PUB, bind=config.acks, curve=curve)
+                acks = open_socket(
+                    context, zmq.PUB, bind=config.acks, curve=curve, held=self._host.inherited(config.acks_listen)
+                )
                 self._pub = MeshSocket(acks)
                 sockets.append(self._pub)
                 nursery.start_soon(self._acknowledge)

@@ -48,8 +48,8 @@ import fustor
 from fustor.fusion.config import FusionConfig
 from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
+from fustor.fusion.listening import query_addresses, view_addresses
 from fustor.fusion.orders import Orders
-from fustor.fusion.payloads import query_addresses, view_addresses
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
 from protocols.errors import RequestError

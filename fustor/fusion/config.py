@@ -13,11 +13,11 @@ from typing import Any
 import attrs
 
 from fustor.fusion.desired import DesiredLimits
+from fustor.fusion.listening import listening
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
 from fustor.runtime.config import between, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
-from fustor.runtime.endpoint import Address, parse_address, parse_endpoint
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError
 from protocols.limits import LargeProcessLimits
@@ -164,24 +164,12 @@ class FusionConfig:
             "views", [f"{s.agent}/{s.source}" for v in self.views for s in v.sources], "sources of all views"
         )
         taken: dict[int, str] = {}
-        for use, address in self.addresses():
+        for use, address in listening(self).items():
             if address.port > 65535:
                 raise ConfigError(use, address.port, "ports up to 65535 are accepted")
             if address.port in taken:
                 raise ConfigError(use, address.port, f"another port is accepted, this one is for {taken[address.port]}")
             taken[address.port] = use
-
-    def addresses(self) -> list[tuple[str, Address]]:
-        """Every address that is bound, with what it is for."""
-        section = self.fusion
-        bound = [("fusion.control", parse_endpoint(section.control)), ("fusion.admin", parse_endpoint(section.admin))]
-        bound.append(("fusion.http", parse_address(section.http)))
-        for k, view in enumerate(self.views):
-            bound.append((f"data of view {view.name}", parse_endpoint(section.data).plus(2 * k)))
-            bound.append((f"acknowledgements of view {view.name}", parse_endpoint(section.data).plus(2 * k + 1)))
-        for i in range(section.query_workers):
-            bound.append((f"query worker {i}", parse_endpoint(section.query).plus(i)))
-        return bound
 
 
 def build(data: dict[str, Any], *, file: str = "", base: str = ".") -> FusionConfig:

@@ -21,6 +21,7 @@ from fustor.fusion.admin import SLOW, Administration
 from fustor.fusion.config import FusionConfig
 from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
+from fustor.fusion.listening import ADMIN, CONTROL
 from fustor.fusion.orders import Orders
 from fustor.fusion.payloads import agent_endpoints, payloads
 from fustor.runtime.audit import Audit
@@ -171,9 +172,9 @@ class FusionControl:
     def _endpoints(self, agent: str) -> tuple[Any, ...]:
         return agent_endpoints(self.config, self._pair.public, agent)
 
-    def _open(self, endpoint: str, roles: frozenset[str]) -> MeshSocket:
-        curve = ServerCurve(self._pair.secret, roles)
-        return MeshSocket(open_socket(self._context, zmq.ROUTER, bind=endpoint, curve=curve))
+    def _open(self, name: str, endpoint: str, roles: frozenset[str]) -> MeshSocket:
+        curve, held = ServerCurve(self._pair.secret, roles), self._keeper.listening.get(name)
+        return MeshSocket(open_socket(self._context, zmq.ROUTER, bind=endpoint, curve=curve, held=held))
 
     async def _serve_zap(self) -> None:
         await serve_zap(self._context, self._authorized, _AGENTS | ROLES, counts=self.zap)
@@ -203,7 +204,7 @@ class FusionControl:
     # -- agents -----------------------------------------------------------------------------------------------------
 
     async def _serve_agents(self) -> None:
-        socket = self._agents_socket = self._open(self.config.fusion.control, _AGENTS)
+        socket = self._agents_socket = self._open(CONTROL, self.config.fusion.control, _AGENTS)
         try:
             while True:
                 due = self.session.wake_at
@@ -271,7 +272,7 @@ class FusionControl:
     # -- people -----------------------------------------------------------------------------------------------------
 
     async def _serve_admin(self) -> None:
-        socket = self._open(self.config.fusion.admin, ROLES)
+        socket = self._open(ADMIN, self.config.fusion.admin, ROLES)
         try:
             async with trio.open_nursery() as nursery:
                 await self._answer_all(socket, nursery)

@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 
 from fustor.fusion.config import FusionConfig, build
+from fustor.fusion.listening import ADMIN, CONTROL, listening
 from fustor.runtime import daemon
 from fustor.runtime.config import ConfigFaults, read_toml
-from fustor.runtime.endpoint import parse_address
 from fustor.runtime.keys import load_or_create, write_public
 from protocols.errors import ConfigError, MachineError
 
@@ -80,12 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         keys = os.path.join(state, "keys")
         pair = load_or_create(os.path.join(keys, "fusion.key"), "fusion", "fusion")
         write_public(os.path.join(keys, "fusion.pub"), pair)
-        http = parse_address(config.fusion.http)
         daemon.launch(
             state,
             "fustor.fusion",
             attrs.asdict(config),
-            listen={"http": (http.host, http.port)},
+            listen=listening(config),
+            control_fds=(CONTROL, ADMIN),
             grace_seconds=15.0,
             limits=config.limits.guardian,
             supervised=arguments.supervised,

@@ -11,25 +11,14 @@ import sys
 from typing import Any
 
 from fustor.fusion.config import FusionConfig, ViewConfig
-from fustor.runtime.endpoint import WILDCARDS, Address, parse_endpoint
+from fustor.fusion.listening import HTTP, acks_name, data_name, query_addresses, query_name, view_addresses
+from fustor.runtime.endpoint import WILDCARDS, Address
 from fustor.runtime.payload import PayloadSpec
 from protocols.messages import Endpoints
 
 
 def _argv(kind: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", f"actors.{kind}")
-
-
-def view_addresses(config: FusionConfig, index: int) -> tuple[Address, Address]:
-    """Where view ``index`` takes data, and where it acknowledges them."""
-    base = parse_endpoint(config.fusion.data)
-    return base.plus(2 * index), base.plus(2 * index + 1)
-
-
-def query_addresses(config: FusionConfig) -> list[Address]:
-    """Where the query workers answer over zmq."""
-    base = parse_endpoint(config.fusion.query)
-    return [base.plus(index) for index in range(config.fusion.query_workers)]
 
 
 def store_folder(config: FusionConfig, view: ViewConfig) -> str:
@@ -55,6 +44,8 @@ def view_config(config: FusionConfig, index: int) -> dict[str, Any]:
         ],
         "data": data.zmq,
         "acks": acks.zmq,
+        "data_listen": data_name(view.name),
+        "acks_listen": acks_name(view.name),
         **_keys(config),
         "limits": config.limits.view,
     }
@@ -65,8 +56,9 @@ def query_config(config: FusionConfig, index: int) -> dict[str, Any]:
     return {
         "views": {view.name: store_folder(config, view) for view in config.views},
         "default_view": config.views[0].name,
-        "listen": "http",
+        "listen": HTTP,
         "query": query_addresses(config)[index].zmq,
+        "query_listen": query_name(index),
         **_keys(config),
         "lease_seconds": config.fusion.lease_seconds,
         "limits": config.limits.query,
@@ -81,13 +73,20 @@ def payloads(config: FusionConfig) -> list[PayloadSpec]:
             f"view.{view.name}",
             _argv("view"),
             view_config(config, index),
+            fds=(data_name(view.name), acks_name(view.name)),
             group=f"view.{view.name}",
             limits=limits.view,
         )
         for index, view in enumerate(config.views)
     ]
     workers = [
-        PayloadSpec(f"query.{i}", _argv("query"), query_config(config, i), fds=("http",), limits=limits.query)
+        PayloadSpec(
+            f"query.{i}",
+            _argv("query"),
+            query_config(config, i),
+            fds=(HTTP, query_name(i)),
+            limits=limits.query,
+        )
         for i in range(config.fusion.query_workers)
     ]
     return views + workers

@@ -9,6 +9,7 @@ control             argv of the control actor; argv[0] is an absolute path      
 log                 folder of the logs                                                                      required
 env                 added to the environment of every child                                                 {}
 listen              name → [host, port]: listening TCP sockets, given to payloads by name; port 0: any      {}
+control_fds         names in listen that the control actor is given                                         []
 beat_timeout        seconds without a beat after which the control actor is replaced; 0: never              1.5
 start_timeout       the same before its first beat                                                          15
 grace               seconds that the control actor has to drain the payloads when the guardian is stopped   10
@@ -41,7 +42,7 @@ _SECONDS = {
     "adopt_timeout": 5.0,
 }
 _COUNTS = {"log_bytes": 8 << 20, "slots": 1024}
-_KEYS = {"run", "control", "log", "env", "listen", "successor", *_SECONDS, *_COUNTS}
+_KEYS = {"run", "control", "log", "env", "listen", "control_fds", "successor", *_SECONDS, *_COUNTS}
 
 _STARTERS = ("survivors", "supervisor")
 
@@ -74,6 +75,7 @@ class Config:
         self.env = environment("env", data.get("env", {}))
         listen = _mapping("listen", data.get("listen", {}))
         self.listen = {name: _address(f"listen.{name}", address) for name, address in listen.items()}
+        self.control_fds = _chosen("control_fds", data.get("control_fds", []), self.listen)
         seconds = {key: _seconds(key, data.get(key, default)) for key, default in _SECONDS.items()}
         counts = {key: _count(key, data.get(key, default)) for key, default in _COUNTS.items()}
         self.beat_timeout = seconds["beat_timeout"]
@@ -174,6 +176,12 @@ def _address(field: str, value: object) -> tuple[str, int]:
             return host, port
     accepted = "[host, port] with an address or ASCII name and a port of 0..65535 is accepted"
     raise RefusedError(field, short(value), accepted)
+
+
+def _chosen(field: str, value: object, accepted: dict[str, tuple[str, int]]) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(name, str) and name in accepted for name in value):
+        return tuple(value)
+    raise RefusedError(field, short(value), f"a list of names in listen is accepted: {', '.join(accepted) or 'none'}")
 
 
 def _seconds(field: str, value: object) -> float:

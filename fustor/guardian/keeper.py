@@ -151,7 +151,8 @@ def _go_on(config: Config, command: list[str], memory: int) -> Guardian:
     listening = {name: listeners.restore(fd) for name, fd in state.listening.items()}
     logs = Logs(config.log, config.log_bytes)
     gate = Gate(state.gate)
-    wanted = {name: sock.getsockname()[:2] for name, sock in listening.items()}
+    # A newer configuration may want more than the version before has listened on: that is bound now.
+    wanted = {**config.listen, **{name: sock.getsockname()[:2] for name, sock in listening.items()}}
     guardian = Guardian(config, logs, command, state.lock, gate, listening, wanted, survivors)
     guardian.take_over(state)
     return guardian

@@ -313,7 +313,8 @@ class Guardian:
     def _start_control(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         token = os.urandom(16).hex()
-        fds = {"keeper": theirs.fileno()}
+        held = self._config.control_fds
+        fds = {"keeper": theirs.fileno(), **{name: self._listening[name].fileno() for name in held}}
         env = self._environment({}, "control", token, fds)
 
         def enter(slot: Slot) -> None:
@@ -326,7 +327,7 @@ class Guardian:
 
         try:
             program = process.Program(self._config.control, env, list(fds.values()), self._logs.open("control"))
-            self._start(program, "control", token, enter, self._control_settled)
+            self._start(program, "control", token, enter, self._control_settled, held)
         except OSError as error:
             ours.close()
             self._not_started(error.strerror, now)

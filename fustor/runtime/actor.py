@@ -91,6 +91,21 @@ class Host:
         """Tell the control actor now, instead of with the next Beat."""
         self._nudge()
 
+    def inherited(self, name: str) -> int | None:
+        """
+        The descriptor of a socket that the guardian keeps for us; None for an empty name. It has to stay open for the
+        next configuration: work with a duplicate.
+
+        Raises:
+            ConfigError: we were given none of that name.
+        """
+        if not name:
+            return None
+        if name not in self.fds:
+            given = ", ".join(self.fds) or "there is none"
+            raise ConfigError("listen", name, f"the name of an inherited socket is accepted: {given}")
+        return self.fds[name]
+
     def ready(self, **facts: str) -> None:
         """The actor does its work from now on; the control actor is told at once."""
         self.facts.update(facts)

@@ -13,10 +13,11 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import attrs
@@ -25,6 +26,7 @@ from fustor.guardian.predecessor import recorded
 from fustor.guardian.process import born
 from fustor.runtime.config import between
 from fustor.runtime.durable import write_json
+from fustor.runtime.endpoint import Address
 from protocols.errors import ConfigError, FustorError, MachineError
 
 #: Exit codes of a daemon (the guardian goes on with them).
@@ -162,7 +164,8 @@ def launch(
     module: str,
     config: Any,
     *,
-    listen: Mapping[str, tuple[str, int]],
+    listen: Mapping[str, Address],
+    control_fds: Sequence[str] = (),
     grace_seconds: float,
     limits: GuardianLimits,
     supervised: bool,
@@ -175,7 +178,8 @@ def launch(
         module: the control actor, started as ``python -P -m module`` with the path of its configuration in
             ``$FUSTOR_CONFIG``.
         config: the effective configuration as plain data.
-        listen: listening sockets by name.
+        listen: listening sockets by name; the guardian keeps them whoever comes and goes.
+        control_fds: names of those that the control actor is given.
         grace_seconds: how long the control actor may take to stop everything.
         limits: of the guardian.
         supervised: whoever started us starts the next guardian when this one is killed; else its survivors do.
@@ -195,7 +199,8 @@ def launch(
             "log": os.path.join(state, "log"),
             "control": [sys.executable, "-P", "-m", module],
             "env": {"FUSTOR_CONFIG": effective},
-            "listen": {name: list(address) for name, address in listen.items()},
+            "listen": {name: [_interface(address.host), address.port] for name, address in listen.items()},
+            "control_fds": list(control_fds),
             "grace": grace_seconds,
             "successor": "supervisor" if supervised else "survivors",
             "rejoin_timeout": limits.rejoin_seconds,
@@ -209,6 +214,13 @@ def launch(
         os.execv(sys.executable, [sys.executable, "-I", "-S", spec.origin, guardian])
     except OSError as error:
         raise MachineError(f"{sys.executable} can't be started: {error.strerror}") from error
+
+
+def _interface(host: str) -> str:
+    """The host to bind; ``*`` is every interface, of IPv6 too where there is such."""
+    if host != "*":
+        return host
+    return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
 
 
 def check_payload(module: str, config: Mapping[str, Any], seconds: float = 30.0) -> list[str]:

@@ -104,6 +104,7 @@ class Keeper:
     Args:
         sock: a SEQPACKET socket connected to the guardian; owned from now on.
         exit_limit: exits that are kept while nobody takes them from :attr:`exits`.
+        listening: name → descriptor of each listening socket that this process was given.
         next_socket: called in a thread when the guardian is gone; blocks until a successor has taken us over, and
             returns the channel to it. None: there are no successors.
 
@@ -118,8 +119,10 @@ class Keeper:
         sock: socket.socket,
         *,
         exit_limit: int = 1024,
+        listening: Mapping[str, int] | None = None,
         next_socket: Callable[[], socket.socket] | None = None,
     ) -> None:
+        self.listening = dict(listening or {})
         self._socket = trio.socket.from_stdlib_socket(sock)
         self._next_socket = next_socket
         self._succession = trio.Event()
@@ -147,11 +150,12 @@ class Keeper:
             MachineError: this process was not started by a guardian as its control actor.
         """
         try:
-            sock = socket.socket(fileno=json.loads(environment["FUSTOR_FDS"])["keeper"])
-        except (KeyError, TypeError, ValueError, OSError) as error:
+            listening = {str(name): int(fd) for name, fd in json.loads(environment["FUSTOR_FDS"]).items()}
+            sock = socket.socket(fileno=listening.pop("keeper"))
+        except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
             raise MachineError(f"FUSTOR_FDS names no keeper channel ({error}); a guardian has to start this") from None
         sock.set_inheritable(False)
-        return cls(sock, exit_limit=exit_limit, next_socket=next_socket)
+        return cls(sock, exit_limit=exit_limit, listening=listening, next_socket=next_socket)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """

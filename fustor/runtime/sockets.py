@@ -8,6 +8,7 @@ create sockets: waiting on them is :mod:`fustor.runtime.mesh`, deciding who may 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 
 import attrs
@@ -134,6 +135,7 @@ def open_socket(
     hwm: int = HWM,
     max_size: int = CONTROL_LIMITS.size,
     curve: ServerCurve | ClientCurve | None = None,
+    held: int | None = None,
     subscribe: Iterable[bytes] = (),
 ) -> zmq.Socket[bytes]:
     """
@@ -145,6 +147,8 @@ def open_socket(
         hwm: high-water mark of both directions, in messages per connection.
         max_size: bytes of one received frame; a peer that sends more is disconnected.
         curve: encryption and authentication; None for ipc and inproc.
+        held: descriptor of a socket that listens at ``bind`` already, kept by the guardian so that nobody can take the
+            port while we are gone and who connects meanwhile waits; it stays open (ZMQ_USE_FD). None: bind now.
         subscribe: topics of a SUB socket.
 
     Raises:
@@ -164,6 +168,8 @@ def open_socket(
             socket.setsockopt(zmq.SUBSCRIBE, topic)
         try:
             if bind:
+                if held is not None:
+                    socket.setsockopt(zmq.USE_FD, os.dup(held))  # closed together with the zmq socket
                 socket.bind(bind)
             else:
                 socket.connect(connect)

@@ -25,7 +25,13 @@ def config(**fusion: Any) -> FusionConfig:
 def test_one_view_actor_per_view_and_the_query_workers() -> None:
     wanted = payloads(config(query_workers=3))
     assert [p.name for p in wanted] == ["view.one", "view.two", "query.0", "query.1", "query.2"]
-    assert [p.fds for p in wanted] == [(), (), ("http",), ("http",), ("http",)]
+    assert [p.fds for p in wanted] == [
+        ("data.one", "acks.one"),
+        ("data.two", "acks.two"),
+        ("http", "query.0"),
+        ("http", "query.1"),
+        ("http", "query.2"),
+    ]
 
 
 def test_what_each_is_told() -> None:
@@ -39,6 +45,8 @@ def test_what_each_is_told() -> None:
         ],
         "data": "tcp://127.0.0.1:7712",
         "acks": "tcp://127.0.0.1:7713",
+        "data_listen": "data.two",
+        "acks_listen": "acks.two",
         "key_file": "/s/keys/fusion.key",
         "authorized": "/s/keys/authorized",
         "limits": {"a": 1},
@@ -48,6 +56,7 @@ def test_what_each_is_told() -> None:
         "default_view": "one",
         "listen": "http",
         "query": "tcp://127.0.0.1:7721",
+        "query_listen": "query.1",
         "key_file": "/s/keys/fusion.key",
         "authorized": "/s/keys/authorized",
         "lease_seconds": 3.0,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,6 +91,26 @@ def test_nothing_changes_for_payloads_and_clients_when_the_guardian_is_killed_ag
     assert side.everybody() == {guardian, control, *pids.values()}
     counters = side.ask("status")["counters"]
     assert (counters["faults"], counters["payload_starts"], counters["control_starts"]) == (0, 0, 0)
+
+
+def test_a_socket_of_the_control_actor_is_the_same_in_every_guardian(side: Side) -> None:
+    """Who connects waits in its queue, also while neither a guardian nor a control actor is there to accept."""
+    guardian = side.start_successive(listen={"admin": ["127.0.0.1", 0]}, control_fds=["admin"])
+    control, address = side.control(), side.table()["listen"]["admin"]
+    given = dict(one.split(b"=", 1) for one in Path(f"/proc/{control}/environ").read_bytes().split(b"\0") if one)
+    assert sorted(json.loads(given[b"FUSTOR_FDS"])) == ["admin", "keeper"]
+    with socket.create_connection(address, DEADLINE) as client:
+        side.kill_guardian()
+        side.successor(guardian)
+        all_joined(side, 1)
+        os.kill(control, signal.SIGKILL)
+        side.forsake()
+        side.replaced(control)
+        assert side.table()["listen"]["admin"] == address
+        client.send(b"waits")  # a queue that was closed would have reset it
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
 
 
 def test_guardians_killed_while_their_successors_begin(side: Side) -> None:

@@ -19,7 +19,7 @@ def test_defaults() -> None:
     assert config.control == [b"/bin/true", b"-v"]
     assert config.run == "/run/x"
     assert config.log == str(Path.cwd() / "log")
-    assert (config.env, config.listen) == ({}, {})
+    assert (config.env, config.listen, config.control_fds) == ({}, {}, ())
     assert (config.beat_timeout, config.start_timeout, config.grace) == (1.5, 15.0, 10.0)
     assert (config.restart_delay, config.restart_delay_max, config.young) == (0.2, 5.0, 5.0)
     assert config.log_bytes == 8 << 20
@@ -34,6 +34,7 @@ def test_everything_given() -> None:
     assert config.env == {b"A": "ä".encode()}
     assert config.beat_timeout == 0
     assert config.slots == 1
+    assert Config(GOOD | {"listen": {"a": ["::1", 0], "b": ["::1", 0]}, "control_fds": ["b"]}).control_fds == ("b",)
     assert not Config(GOOD | {"successor": "supervisor"}).by_survivors
 
 
@@ -58,6 +59,9 @@ def test_everything_given() -> None:
         ({"listen": {"http": ["127.0.0.1", True]}}, "listen.http"),
         ({"listen": {"http": ["", 80]}}, "listen.http"),
         ({"listen": {"http": ["höst", 80]}}, "listen.http"),
+        ({"control_fds": "http"}, "control_fds"),
+        ({"control_fds": ["http"]}, "control_fds"),
+        ({"control_fds": [["http"]], "listen": {"http": ["::1", 0]}}, "control_fds"),
         ({"beat_timeout": -1}, "beat_timeout"),
         ({"successor": "nobody"}, "successor"),
         ({"successor": None}, "successor"),

@@ -243,7 +243,8 @@ async def test_the_channel_of_the_environment_is_not_inherited_further() -> None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     descriptor = ours.detach()
     os.set_inheritable(descriptor, True)
-    keeper = Keeper.from_environment({"FUSTOR_FDS": json.dumps({"keeper": descriptor})})
+    keeper = Keeper.from_environment({"FUSTOR_FDS": json.dumps({"admin": 77, "keeper": descriptor})})
+    assert keeper.listening == {"admin": 77}
     assert not os.get_inheritable(descriptor)
     async with open_keeper(keeper):
         pass

@@ -89,6 +89,22 @@ def test_an_address_in_use_is_named(context: ZmqContext) -> None:
     assert "address in use; stop the process" in str(caught.value)
 
 
+def test_a_socket_that_somebody_keeps_is_used_and_stays(context: ZmqContext) -> None:
+    with stdlib_socket.create_server(("127.0.0.1", 0), backlog=16) as kept:
+        kept.setblocking(False)
+        endpoint = f"tcp://127.0.0.1:{kept.getsockname()[1]}"
+        for turn in (b"one", b"two"):
+            push = open_socket(context, zmq.PUSH, connect=endpoint)  # while nobody accepts
+            pull = open_socket(context, zmq.PULL, bind=endpoint, held=kept.fileno())
+            assert pull.getsockopt_string(zmq.LAST_ENDPOINT) == endpoint
+            assert push.poll(20_000, zmq.POLLOUT)
+            push.send(turn)
+            assert pull.poll(20_000)
+            assert pull.recv() == turn
+            pull.close()
+            push.close()
+
+
 def test_an_address_of_another_host_is_named(context: ZmqContext) -> None:
     with pytest.raises(MachineError, match=r"tcp://192\.0\.2\.1:7700: this host has no such address"):
         open_socket(context, zmq.ROUTER, bind="tcp://192.0.2.1:7700")
