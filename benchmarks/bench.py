@@ -31,6 +31,7 @@ class Scale:
         burst: files created at once.
         idle_seconds: how long nothing happens.
         settle_seconds: how long lost events are waited for.
+        agents: simulated ones.
     """
 
     load_seconds: float
@@ -40,11 +41,12 @@ class Scale:
     burst: int
     idle_seconds: float
     settle_seconds: float
+    agents: int
 
 
-QUICK = Scale(1.0, 60, (1000,), 2.0, 50_000, 3.0, 20.0)
-NORMAL = Scale(4.0, 300, (300, 1000, 3000), 8.0, 50_000, 10.0, 30.0)
-FULL = Scale(8.0, 600, (300, 1000, 3000, 10_000), 20.0, 50_000, 30.0, 60.0)
+QUICK = Scale(1.0, 60, (1000,), 2.0, 50_000, 3.0, 20.0, 200)
+NORMAL = Scale(4.0, 300, (300, 1000, 3000), 8.0, 50_000, 10.0, 30.0, 2000)
+FULL = Scale(8.0, 600, (300, 1000, 3000, 10_000), 20.0, 50_000, 30.0, 60.0, 2000)
 
 
 @attrs.frozen

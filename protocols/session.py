@@ -29,6 +29,7 @@ monotonic clock. Messages that mean nothing in a state are counted and dropped.
 from __future__ import annotations
 
 import enum
+import heapq
 import math
 import random
 from collections import deque
@@ -407,6 +408,7 @@ class AgentLink:
         beats: heartbeats of this session.
         losses: how often it was lost.
         told: what it told; numbered anew in each of its sessions.
+        watched_at: when the session looks whether it is lost; infinite: never.
     """
 
     agent: str
@@ -430,6 +432,7 @@ class AgentLink:
     beats: int = 0
     losses: int = 0
     told: Told = attrs.field(factory=Told)
+    watched_at: float = math.inf
 
     def happens(self, signal: Signal, now: float) -> None:
         """Take a transition of the table."""
@@ -454,23 +457,24 @@ class FusionSession:
 
     endpoints: Callable[[str], Iterable[Endpoints]]
     heartbeat_seconds: float = 1.0
-    heartbeats_per_second: float = 200.0
+    heartbeats_per_second: float = 500.0
     desired: Callable[[str], tuple[int, str]] = attrs.field(default=lambda agent: (0, ""))
     links: dict[str, AgentLink] = attrs.Factory(dict)
     refused: int = 0
+    #: How many links are online.
+    online: int = attrs.field(default=0, init=False)
+    #: When which link is looked at, a heap; what a heartbeat costs must not depend on how many agents there are.
+    _watched: list[tuple[float, str]] = attrs.field(factory=list, init=False)
 
     @property
     def heartbeat_ms(self) -> int:
         """The interval to dictate now."""
-        online = sum(link.state is LinkState.ONLINE for link in self.links.values())
-        return _bounded(math.ceil(1000 * max(self.heartbeat_seconds, online / self.heartbeats_per_second)))
+        return _bounded(math.ceil(1000 * max(self.heartbeat_seconds, self.online / self.heartbeats_per_second)))
 
     @property
     def wake_at(self) -> float | None:
-        """When the next link is lost unless it is heard; None when none is online."""
-        return min(
-            (self._lost_at(link) for link in self.links.values() if link.state is LinkState.ONLINE), default=None
-        )
+        """When :meth:`tick` is wanted, at the latest when the next link is lost; None when none is online."""
+        return self._watched[0][0] if self._watched else None
 
     def login(self, peer: bytes, user: tuple[str, str], message: Login, now: float) -> LoginReply:
         """
@@ -500,7 +504,7 @@ class FusionSession:
         link.software, link.sources = message.software, message.sources
         link.logins += 1
         link.farewell = ""
-        link.happens(Signal.LOGIN, now)
+        self._happens(link, Signal.LOGIN, now)
         return LoginReply(
             outcome="accepted",
             nonce=message.nonce,
@@ -520,7 +524,7 @@ class FusionSession:
             return HeartbeatReply(outcome="superseded", seq=message.seq, epoch=link.epoch)
         if link is None or link.state is not LinkState.ONLINE or link.peer != peer or message.epoch != link.epoch:
             return HeartbeatReply(outcome="login", seq=message.seq, epoch=message.epoch)
-        link.happens(Signal.HEARTBEAT, now)
+        self._happens(link, Signal.HEARTBEAT, now)
         link.heartbeats += 1
         link.beats += 1
         link.seq = message.seq
@@ -568,7 +572,7 @@ class FusionSession:
         link = self.links.get(message.agent)
         if link is not None and link.peer == peer and link.epoch == message.epoch:
             link.farewell = message.reason
-            link.happens(Signal.GOODBYE, now)
+            self._happens(link, Signal.GOODBYE, now)
 
     def revoke(self, agent: str, now: float) -> bool:
         """The key of its session has been withdrawn; False when it has none. Another key may log in again."""
@@ -576,22 +580,43 @@ class FusionSession:
         if link is None or link.state is LinkState.CLOSED:
             return False
         link.farewell, link.peer = "its key was revoked", b""
-        link.happens(Signal.REVOKED, now)
+        self._happens(link, Signal.REVOKED, now)
         return True
 
     def tick(self, now: float) -> list[AgentLink]:
         """Time has passed: the links that were lost by it."""
-        lost = [link for link in self.links.values() if link.state is LinkState.ONLINE and now >= self._lost_at(link)]
-        for link in lost:
-            link.losses += 1
-            link.happens(Signal.SILENCE, now)
+        lost = []
+        while self._watched and now >= self._watched[0][0]:
+            at, agent = heapq.heappop(self._watched)
+            link = self.links[agent]
+            if at != link.watched_at:
+                continue  # it is looked at earlier
+            link.watched_at = math.inf
+            if link.state is LinkState.ONLINE and now >= self._lost_at(link):
+                link.losses += 1
+                self._happens(link, Signal.SILENCE, now)
+                lost.append(link)
+            self._watch(link)
         return lost
+
+    def _happens(self, link: AgentLink, signal: Signal, now: float) -> None:
+        self.online -= link.state is LinkState.ONLINE
+        link.happens(signal, now)
+        self.online += link.state is LinkState.ONLINE
+
+    def _watch(self, link: AgentLink) -> None:
+        """One that is online is looked at when it is lost unless it is heard, or before."""
+        at = self._lost_at(link)
+        if link.state is LinkState.ONLINE and at < link.watched_at:
+            heapq.heappush(self._watched, (at, link.agent))
+            link.watched_at = at
 
     def _heard(self, link: AgentLink, now: float) -> int:
         """It was heard; the interval that it is told, in milliseconds."""
         link.heard_at = now
         interval = self.heartbeat_ms
         link.interval = interval / 1000
+        self._watch(link)
         return interval
 
     @staticmethod

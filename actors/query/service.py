@@ -16,12 +16,13 @@ from actors.query.answer import Answer
 from actors.query.api import Api
 from actors.query.config import QueryConfig, parse
 from actors.query.http.request import Request
-from actors.query.http.server import HttpServer, raise_descriptor_limit
+from actors.query.http.server import HttpServer
 from actors.query.router import Router
 from actors.query.stores import Stores
 from fustor.runtime.actor import Host
 from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.rlimits import raise_descriptor_limit
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Fence, serve_zap
 

@@ -9,6 +9,7 @@ from benchmarks.measures import (
     disk,
     events,
     heartbeat,
+    herd,
     idle,
     kinds,
     many,
@@ -40,6 +41,7 @@ MEASURES: tuple[Measure, ...] = (
     up.MEASURE,
     heartbeat.MEASURE,
     orders.MEASURE,
+    herd.MEASURE,
     repair.MEASURE,
     audit.MEASURE,
 )

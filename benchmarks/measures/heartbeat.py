@@ -39,7 +39,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
                 if loading:
                     yield from latencies(loading, case="during the walk")
                     yield from latencies(beside, case="during the walk", subject="bare zmq echo")
-                    agents = client.admin("agents")
+                    agents = client.every("agents", "agents")
                     trips = [agent["rtt_us"] / 1e6 for agent in agents if agent["rtt_us"]]
                     if trips:
                         yield Sample("agent's last", max(trips) * 1e3, "ms", "less", case="during the walk")

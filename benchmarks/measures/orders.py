@@ -17,8 +17,8 @@ from fustor.admin.state import State
 
 #: Who is ordered: one payload of the agent, one of Fusion itself.
 _TARGETS = {"agent": ("local", "watcher.data"), "fusion": ("fusion", "query.0")}
-#: The budget of one person is far below what is given here.
-_LIMITS = "[limits.orders]\nper_second = 10000.0\nburst = 10000\n"
+#: Lines of fusion.toml: the budget of one person is far below what is given here.
+ORDERS = "[limits.orders]\nper_second = 10000.0\nburst = 10000\n"
 #: Seconds between two questions how far an order is; between two orders; and that one may take.
 _LOOK, _PAUSE, _PATIENCE = 0.001, 0.02, 60.0
 
@@ -28,7 +28,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
     assert isinstance(subject, Fustor)
     try:
         with bench.state() as folder:
-            subject.start_with(bench.tree, folder, fusion=_LIMITS)
+            subject.start_with(bench.tree, folder, fusion=ORDERS)
             assert subject.cluster is not None
             assert subject.web is not None
             with Client(State(subject.cluster.state)) as client, subject.web.connect() as connection:
@@ -37,21 +37,21 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
                 found: dict[str, list[float]] = {name: [] for name in _TARGETS}
                 while not connection.node(root)["complete"]:
                     for name in _TARGETS:
-                        found[name].append(_order(client, name))
+                        found[name].append(order(client, name))
                 for name, seconds in found.items():
                     if seconds:
                         yield from latencies(seconds, case=f"{name}, during the walk")
                         yield Sample("orders", float(len(seconds)), "", case=f"{name}, during the walk")
                 subject.wait_complete(bench.tree)
                 for name in _TARGETS:
-                    yield from latencies(_paced(bench.scale.looks, lambda: _order(client, name)), case=f"{name}, idle")  # noqa: B023
+                    yield from latencies(_paced(bench.scale.looks, lambda: order(client, name)), case=f"{name}, idle")  # noqa: B023
             subject.stop()
     finally:
         subject.stop()
 
 
 def _link(client: Client) -> str:
-    agents = client.admin("agents")
+    agents = client.every("agents", "agents")
     # Orders go to who has been heard since the login.
     return str(agents[0]["link"]) if agents and agents[0]["heartbeats"] else ""
 
@@ -64,7 +64,7 @@ def _paced(count: int, act: Callable[[], float]) -> list[float]:
     return found
 
 
-def _order(client: Client, name: str) -> float:
+def order(client: Client, name: str) -> float:
     """Seconds from giving an order until its outcome is seen."""
     target, payload = _TARGETS[name]
     order_id = secrets.token_hex(8)

@@ -75,13 +75,13 @@ class _Eye:
 
     def pids(self, side: str) -> dict[str, int]:
         """Payloads of a side that run, as Fusion knows it."""
-        for one in self.ask("payloads", agent=side):
+        for one in self.ask("payloads", agent=side)["sides"]:
             return {status["name"]: status["pid"] for status in one["payloads"] if status["state"] == "running"}
         return {}
 
     def link(self) -> dict[str, Any]:
         """The agent."""
-        agents: list[dict[str, Any]] = self.ask("agents")
+        agents: list[dict[str, Any]] = self.ask("agents")["agents"]
         return agents[0] if agents else {"link": "", "epoch": 0, "heartbeats": 0}
 
     def wait_all(self) -> None:

@@ -15,7 +15,7 @@ from fustor.admin.options import JsonOption, StateOption, chosen_state
 def command(state: StateOption = None, as_json: JsonOption = False) -> None:
     """List the agents with their link and their actors."""
     with Client(chosen_state(state)) as client:
-        agents = client.admin("agents")
+        agents = client.every("agents", "agents")
     if as_json:
         print_json(agents)
         return

@@ -103,6 +103,15 @@ class Client:
             raise RequestError("", op, reply.error)
         return reply.data
 
+    def every(self, op: str, key: str, **args: Any) -> list[Any]:
+        """What ``op`` tells in pages under ``key``, all of it; raises as :meth:`admin`."""
+        page = self.admin(op, **args)
+        found = list(page[key])
+        while page["next"]:
+            page = self.admin(op, **args, after=page["next"])
+            found += page[key]
+        return found
+
     def tree(self, op: str, path: bytes, view: str = "", params: Mapping[str, str] | None = None) -> TreeAnswer:
         """
         Ask a query worker; the next one when the first does not answer.

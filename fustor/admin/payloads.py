@@ -43,7 +43,7 @@ def command(
 ) -> None:
     """List payloads with state, version, memory, CPU, progress and the cause of their last exit."""
     with Client(chosen_state(state)) as client:
-        sides = client.admin("payloads", agent=agent)
+        sides = client.every("payloads", "sides", agent=agent)
     if as_json:
         print_json(sides)
         return

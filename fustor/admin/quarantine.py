@@ -28,7 +28,7 @@ def list_command(
 ) -> None:
     """List items that are quarantined, suspected or released; fustor release AGENT ID lets one be handled again."""
     with Client(chosen_state(state)) as client:
-        sides = [agent] if agent else [FUSION, *(one["agent"] for one in client.admin("agents"))]
+        sides = [agent] if agent else [FUSION, *(one["agent"] for one in client.every("agents", "agents"))]
         answers = {side: give(client, side, "quarantine", ttl=REACH_SECONDS, quiet=True) for side in sides}
     found = [{"agent": s, **case} for s, order in answers.items() for case in order["data"].get("cases", ())]
     missing = {side: order["text"] for side, order in answers.items() if order["state"] != "done"}

@@ -39,10 +39,12 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import msgpack
 
 import fustor
 from fustor.fusion.config import FusionConfig
@@ -55,6 +57,11 @@ from fustor.runtime.zap import ZapCounts
 from protocols.errors import RequestError
 from protocols.orders import DEPLOYER, FUSION, OPERATOR, ROLES
 from protocols.session import AgentLink, FusionSession
+
+#: Bytes of the agents in one answer, or of one agent more; what is left of a control message is for the rest.
+PAGE_BYTES = 256 << 10
+#: Agents named in a refusal.
+_NAMED = 20
 
 _ANYBODY = ROLES
 _ACTORS = frozenset({OPERATOR, DEPLOYER})
@@ -124,6 +131,7 @@ class Administration:
             "pid": os.getpid(),
             "incarnation": self.shell.incarnation,
             "uptime": self.clock() - self.started,
+            "heartbeat_ms": self.session.heartbeat_ms,
             "endpoints": {
                 "http": f"http://{section.http}",
                 "control": section.control,
@@ -149,14 +157,24 @@ class Administration:
             },
             "failures": dict(self.shell.failures),
             "payloads": [_plain(status) for status in self.shell.statuses()],
-            "agents": self._agents(""),
+            "links": Counter(link.state.value for link in self.session.links.values()),
+            **self._agents("", ""),
         }
 
-    def _agents(self, agent: str) -> Any:
+    def _agents(self, agent: str, after: str) -> Any:
+        """A page of the agents, by name: those after ``after``. ``next``: the last of them when there are more."""
         if agent and agent not in self.session.links:
-            known = ", ".join(sorted(self.session.links)) or "none yet"
+            first = sorted(self.session.links)[:_NAMED]
+            known = ", ".join(first) + (", …" if len(self.session.links) > _NAMED else "") if first else "none yet"
             raise RequestError("agent", agent[:64], f"an agent that has logged in is accepted: {known}")
-        return [self._link(link) for name, link in sorted(self.session.links.items()) if agent in ("", name)]
+        page: list[dict[str, Any]] = []
+        room = PAGE_BYTES
+        for name in [agent] if agent else sorted(name for name in self.session.links if name > after):
+            if room <= 0:
+                return {"agents": page, "next": page[-1]["agent"]}
+            page.append(self._link(self.session.links[name]))
+            room -= len(msgpack.packb(page[-1]))
+        return {"agents": page, "next": ""}
 
     def _link(self, link: AgentLink) -> dict[str, Any]:
         now = self.clock()
@@ -180,13 +198,16 @@ class Administration:
             "configuration": _plain(link.configuration),
         }
 
-    def _payloads(self, agent: str) -> Any:
+    def _payloads(self, agent: str, after: str) -> Any:
+        """The same of payloads; Fusion's own are on the first page."""
         sides: list[dict[str, Any]] = []
-        if agent in ("", FUSION):
+        if agent == FUSION or not (agent or after):
             sides.append({"agent": FUSION, "payloads": [_plain(status) for status in self.shell.statuses()]})
-        if agent != FUSION:
-            sides += [{"agent": link["agent"], "payloads": link["payloads"]} for link in self._agents(agent)]
-        return sides
+        if agent == FUSION:
+            return {"sides": sides, "next": ""}
+        page = self._agents(agent, after)
+        sides += [{"agent": link["agent"], "payloads": link["payloads"]} for link in page["agents"]]
+        return {"sides": sides, "next": page["next"]}
 
     def _events(self, after: str, side: str, evidence: str) -> Any:
         return self.events.after(_number("after", after), side, evidence=bool(evidence))
@@ -246,8 +267,8 @@ def _plain(status: Any) -> dict[str, Any]:
 OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[..., Any]]] = {
     "ping": (_ANYBODY, {}, Administration._ping),
     "status": (_ANYBODY, {}, Administration._status),
-    "agents": (_ANYBODY, {"agent": ""}, Administration._agents),
-    "payloads": (_ANYBODY, {"agent": ""}, Administration._payloads),
+    "agents": (_ANYBODY, {"agent": "", "after": ""}, Administration._agents),
+    "payloads": (_ANYBODY, {"agent": "", "after": ""}, Administration._payloads),
     "events": (_ANYBODY, {"after": "0", "side": "", "evidence": ""}, Administration._events),
     "audit": (_ANYBODY, {"after": "0"}, Administration._audit),
     "orders": (_ANYBODY, {}, Administration._orders),

@@ -48,6 +48,7 @@ class FusionSection:
         query: query worker i answers over zmq on this port + i.
         query_workers: how many.
         heartbeat_seconds: interval that agents are told.
+        heartbeats_per_second: the most of all agents together; of a large fleet the interval is longer.
         lease_seconds: a watermark older than this makes a source stale.
     """
 
@@ -59,6 +60,7 @@ class FusionSection:
     query: str = attrs.field(default="tcp://127.0.0.1:7720", validator=checks.endpoint)
     query_workers: int = attrs.field(default=2, validator=between(1, 64))
     heartbeat_seconds: float = attrs.field(default=1.0, validator=between(0.1, 60))
+    heartbeats_per_second: float = attrs.field(default=500.0, validator=between(1, 100_000))
     lease_seconds: float = attrs.field(default=3.0, validator=between(0.5, 3600))
 
 

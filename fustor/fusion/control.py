@@ -85,7 +85,11 @@ class FusionControl:
         #: Agent in session → its key, and the connection that it logged in by.
         self._keys: dict[str, tuple[str, Connection]] = {}
         self.counters = dict.fromkeys(("logins", "heartbeats", "requests", "bad_messages", "unsent"), 0)
-        self.session = FusionSession(self._endpoints, config.fusion.heartbeat_seconds)
+        endpoints = agent_endpoints(config, self._pair.public)
+        section = config.fusion
+        self.session = FusionSession(
+            lambda agent: endpoints.get(agent, ()), section.heartbeat_seconds, section.heartbeats_per_second
+        )
         state = config.fusion.state
         self.shell = Shell(
             self._context,
@@ -168,9 +172,6 @@ class FusionControl:
                 for link in self.session.links.values()
             ],
         }
-
-    def _endpoints(self, agent: str) -> tuple[Any, ...]:
-        return agent_endpoints(self.config, self._pair.public, agent)
 
     def _open(self, name: str, endpoint: str, roles: frozenset[str]) -> MeshSocket:
         curve, held = ServerCurve(self._pair.secret, roles), self._keeper.listening.get(name)

@@ -92,16 +92,16 @@ def payloads(config: FusionConfig) -> list[PayloadSpec]:
     return views + workers
 
 
-def agent_endpoints(config: FusionConfig, server_key: str, agent: str) -> tuple[Endpoints, ...]:
+def agent_endpoints(config: FusionConfig, server_key: str) -> dict[str, tuple[Endpoints, ...]]:
     """
-    Where the sources of ``agent`` send their data.
+    Agent → where its sources send their data.
 
     A view that binds every interface is told as host ``*``: the agent puts in the host by which it reached us.
     """
-    found: list[Endpoints] = []
+    found: dict[str, tuple[Endpoints, ...]] = {}
     for index, view in enumerate(config.views):
         data, acks = (Address("*", a.port) if a.host in WILDCARDS else a for a in view_addresses(config, index))
-        found += [
-            Endpoints(source.source, data.zmq, acks.zmq, server_key) for source in view.sources if source.agent == agent
-        ]
-    return tuple(found)
+        for source in view.sources:
+            there = Endpoints(source.source, data.zmq, acks.zmq, server_key)
+            found[source.agent] = (*found.get(source.agent, ()), there)
+    return found

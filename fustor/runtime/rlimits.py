@@ -64,6 +64,13 @@ def _renice(pid: int, nice: int) -> None:
     _write(f"/proc/{pid}/autogroup", str(nice))
 
 
+def raise_descriptor_limit() -> int:
+    """Let this process have as many descriptors as it may (``RLIMIT_NOFILE``, soft to hard); returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 def protect(*pids: int) -> None:
     """Make these the last that the kernel kills for want of memory, or at least not the first."""
     for pid in pids:

@@ -33,7 +33,8 @@ class FakeFusion:
 
     Attributes:
         state: the state folder; ``fusion.toml`` in it names the sockets.
-        admin: op → data, or an Exception whose text is the refusal; an op that is missing gets no answer.
+        admin: op → data, a function that makes them of the arguments, or an Exception whose text is the refusal; an op
+            that is missing gets no answer.
         tree: what a tree question is answered with; None for no answer.
         asked: every question so far.
         stray: send an answer to somebody else's question first.
@@ -54,6 +55,7 @@ class FakeFusion:
         answers = [[encode(AdminReply(request="stray", ok=True, data="wrong"))]] if self.stray else []
         if request.op in self.admin:
             value = self.admin[request.op]
+            value = value(**request.args) if callable(value) else value
             refused = isinstance(value, Exception)
             data, error = (None, str(value)) if refused else (value, "")
             answers.append([encode(AdminReply(request=request.request, ok=not refused, data=data, error=error))])

@@ -27,6 +27,13 @@ def test_a_question_is_answered(fusion: FakeFusion) -> None:
     assert [(request.op, request.args) for request in fusion.asked] == [("ping", {"key": "value"}), ("ping", {})]
 
 
+def test_pages_are_joined(fusion: FakeFusion) -> None:
+    pages = {"": (["a", "b"], "b"), "b": (["c"], "c"), "c": ([], "")}
+    fusion.admin["agents"] = lambda after="": dict(zip(("agents", "next"), pages[after], strict=True))
+    with Client(fusion.state) as client:
+        assert client.every("agents", "agents") == ["a", "b", "c"]
+
+
 def test_a_refusal_is_passed_on(fusion: FakeFusion) -> None:
     fusion.admin["fly"] = ValueError("fly: no such operation; accepted: ping")
     with Client(fusion.state) as client, pytest.raises(RequestError, match="accepted: ping"):

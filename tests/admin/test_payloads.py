@@ -42,7 +42,7 @@ def test_a_narrow_window_shows_less() -> None:
 
 
 def test_one_row_per_payload(fusion: FakeFusion, run_fustor: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    fusion.admin["payloads"] = SIDES
+    fusion.admin["payloads"] = {"sides": SIDES, "next": ""}
     state = ("--state", str(fusion.state.folder))
     lines = run_fustor("payloads", *state).stdout.splitlines()
     row = "local/watcher.data running 42 0.1.0 abcdef 2 hang 3.0 MiB 12.5 % 17 1.5 ms items=7"

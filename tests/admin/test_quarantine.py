@@ -32,7 +32,7 @@ def order(state: str = "done", **data: Any) -> dict[str, Any]:
 
 
 def test_what_is_quarantined_is_listed(fusion: FakeFusion, run_fustor: Run) -> None:
-    fusion.admin |= {"agents": [{"agent": "local"}], "order": order(cases=[CASE])}
+    fusion.admin |= {"agents": {"agents": [{"agent": "local"}], "next": ""}, "order": order(cases=[CASE])}
     state = ("--state", str(fusion.state.folder))
     told = run_fustor("quarantine", "list", *state)
     assert told.returncode == 0
@@ -46,7 +46,7 @@ def test_what_is_quarantined_is_listed(fusion: FakeFusion, run_fustor: Run) -> N
 
 
 def test_nothing_is_said_to_be_nothing(fusion: FakeFusion, run_fustor: Run) -> None:
-    fusion.admin |= {"agents": [], "order": order(cases=[])}
+    fusion.admin |= {"agents": {"agents": [], "next": ""}, "order": order(cases=[])}
     told = run_fustor("quarantine", "list", "--state", str(fusion.state.folder))
     assert (told.returncode, told.stdout) == (0, "nothing is quarantined, and nothing suspected\n")
 

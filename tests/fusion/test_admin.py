@@ -20,7 +20,7 @@ from fustor.runtime.audit import Audit
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
-from protocols.codec import encode
+from protocols.codec import CONTROL_LIMITS, encode
 from protocols.errors import MachineError, RequestError
 from protocols.messages import AdminReply, Happening, Login
 from protocols.orders import ROLES, OrderPolicy
@@ -81,9 +81,31 @@ async def test_status_says_all_and_can_be_sent(administration: Administration) -
 
 
 async def test_one_agent_or_all(administration: Administration) -> None:
-    assert [a["agent"] for a in administration.answer("observer", "agents", {})] == ["local"]
-    assert [a["agent"] for a in administration.answer("observer", "agents", {"agent": "local"})] == ["local"]
+    assert [a["agent"] for a in administration.answer("observer", "agents", {})["agents"]] == ["local"]
+    assert [a["agent"] for a in administration.answer("observer", "agents", {"agent": "local"})["agents"]] == ["local"]
     with pytest.raises(RequestError, match="local"):
+        administration.answer("observer", "agents", {"agent": "other"})
+
+
+async def test_a_fleet_is_told_in_pages_that_fit_into_a_message(administration: Administration) -> None:
+    names = [f"a{number:04}" for number in range(3000)]
+    for name in names:
+        login = Login(agent=name, epoch=1, nonce="n", software="0" * 50, sources=("data",))
+        administration.session.login(name.encode(), ("agent", name), login, 5.0)
+    for op, key, expected in (("agents", "agents", names), ("payloads", "sides", ["fusion", *names])):
+        found: list[str] = []
+        after, pages = "", 0
+        while pages == 0 or after:
+            page = administration.answer("observer", op, {"after": after})
+            assert len(encode(AdminReply(request="r", ok=True, data=page))) < CONTROL_LIMITS.size
+            found += [one["agent"] for one in page[key]]
+            after, pages = page["next"], pages + 1
+        assert found == [*expected, "local"]
+        assert pages > 2
+    status = administration.answer("observer", "status", {})
+    assert status["links"] == {"online": 3001}
+    assert len(encode(AdminReply(request="r", ok=True, data=status))) < CONTROL_LIMITS.size
+    with pytest.raises(RequestError, match=r"accepted: a0000, a0001, .*, …"):
         administration.answer("observer", "agents", {"agent": "other"})
 
 
@@ -113,9 +135,10 @@ async def test_orders_are_for_those_who_act(administration: Administration) -> N
 
 
 async def test_what_is_seen(administration: Administration) -> None:
-    sides = administration.answer("observer", "payloads", {})
+    sides = administration.answer("observer", "payloads", {})["sides"]
     assert [side["agent"] for side in sides] == ["fusion", "local"]
-    assert [side["agent"] for side in administration.answer("observer", "payloads", {"agent": "local"})] == ["local"]
+    (side,) = administration.answer("observer", "payloads", {"agent": "local"})["sides"]
+    assert side["agent"] == "local"
     (event,) = administration.answer("observer", "events", {"evidence": "yes"})["events"]
     assert (event["side"], event["payload"], event["evidence"]) == ("local", "watcher.data", "stacks")
     log = administration.answer("observer", "audit", {})

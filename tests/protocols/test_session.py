@@ -27,6 +27,7 @@ from protocols.session import (
     LINKS,
     Accepted,
     AgentEffect,
+    AgentLink,
     AgentSession,
     AgentState,
     FusionSession,
@@ -429,3 +430,61 @@ class Weather(RuleBasedStateMachine):
 
 TestWeather = Weather.TestCase
 TestWeather.settings = settings(max_examples=40, stateful_step_count=25)
+
+
+class Fleet(RuleBasedStateMachine):
+    """Who is online and when somebody has to be looked at, beside counting everybody anew each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.fusion = FusionSession(lambda agent: ())
+
+    @rule(agent=st.sampled_from("abcd"), epoch=st.integers(1, 3))
+    def login(self, agent: str, epoch: int) -> None:
+        message = Login(agent=agent, epoch=epoch, nonce="n", software="", sources=(), instance="i")
+        self.fusion.login(agent.encode(), ("agent", agent), message, self.now)
+
+    @rule(agent=st.sampled_from("abcd"))
+    def heartbeat(self, agent: str) -> None:
+        link = self.fusion.links.get(agent)
+        message = Heartbeat(agent=agent, epoch=link.epoch if link else 1, seq=1, rtt_us=0, payloads=())
+        self.fusion.heartbeat(agent.encode(), ("agent", agent), message, self.now)
+
+    @rule(agent=st.sampled_from("abcd"), revoked=st.booleans())
+    def part(self, agent: str, revoked: bool) -> None:
+        link = self.fusion.links.get(agent)
+        if revoked:
+            self.fusion.revoke(agent, self.now)
+        elif link is not None:
+            message = Goodbye(agent=agent, epoch=link.epoch, reason="")
+            self.fusion.goodbye(agent.encode(), ("agent", agent), message, self.now)
+
+    @rule(seconds=st.floats(0.1, 30))
+    def dictate(self, seconds: float) -> None:
+        self.fusion.heartbeat_seconds = seconds
+
+    @rule(seconds=st.floats(0, 40))
+    def pass_time(self, seconds: float) -> None:
+        """In the steps that the session asks for."""
+        end = self.now + seconds
+        while self.fusion.wake_at is not None and self.fusion.wake_at <= end:
+            self.now = max(self.now, self.fusion.wake_at)
+            due = {link.agent for link in self.online() if self.now >= link.heard_at + 3 * link.interval}
+            assert {link.agent for link in self.fusion.tick(self.now)} == due
+        self.now = end
+
+    def online(self) -> list[AgentLink]:
+        return [link for link in self.fusion.links.values() if link.state is LinkState.ONLINE]
+
+    @invariant()
+    def nobody_is_forgotten(self) -> None:
+        assert self.fusion.online == len(self.online())
+        for link in self.online():
+            assert self.fusion.wake_at is not None
+            assert self.fusion.wake_at <= link.heard_at + 3 * link.interval
+            assert self.now < link.heard_at + 3 * link.interval
+
+
+TestFleet = Fleet.TestCase
+TestFleet.settings = settings(max_examples=100, stateful_step_count=40)

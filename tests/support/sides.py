@@ -351,7 +351,7 @@ class Sides:
 
     def payload(self, side: str, name: str) -> dict[str, Any]:
         """The status of one payload, as Fusion knows it; empty while it does not."""
-        for one in self.ask("payloads", "observer", agent=side).data or ():
+        for one in (self.ask("payloads", "observer", agent=side).data or {}).get("sides", ()):
             for status in one["payloads"]:
                 if status["name"] == name:
                     found: dict[str, Any] = status

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import resource
 import socket
 import struct
 import time
@@ -447,10 +446,3 @@ class _Connection:
         """Close the socket."""
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
-
-
-def raise_descriptor_limit() -> int:
-    """Let this process have as many descriptors as it may (``RLIMIT_NOFILE``, soft to hard); returns how many."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
