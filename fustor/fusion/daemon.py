@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from fustor.fusion.config import FusionConfig, build
-from fustor.fusion.listening import ADMIN, CONTROL, listening
+from fustor.fusion.listening import listening
 from fustor.runtime import daemon
 from fustor.runtime.config import ConfigFaults, read_toml
 from fustor.runtime.keys import load_or_create, write_public
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "fustor.fusion",
             attrs.asdict(config),
             listen=listening(config),
-            control_fds=(CONTROL, ADMIN),
+            control_fds=tuple(listening(config)),
             grace_seconds=15.0,
             limits=config.limits.guardian,
             supervised=arguments.supervised,

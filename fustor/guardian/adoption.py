@@ -2,9 +2,9 @@
 Taking over what a killed guardian left: its processes as they come through the gate, and their listening sockets.
 
 A process that is recorded and lives is in the table from the start, so nothing is started beside it. It has
-``adopt_timeout`` seconds to join; then it is killed, after the listening sockets were taken out of it where the kernel
-lets us. A listening socket that nobody can bring is bound anew. Until all of them are in hand the control actor has to
-wait, for it would ask for them.
+``adopt_timeout`` seconds to join; then it is killed. Listening sockets are taken out of survivors at once where the
+kernel lets us, for they may be frozen, or be killed next; else they bring them. One that nobody can bring is bound
+anew. Until all of them are in hand the control actor has to wait, for it would ask for them.
 
 What this module does not do: start anything.
 """
@@ -88,6 +88,8 @@ class Adoption:
         """Expect the processes of ``before`` that are held until ``deadline`` (monotonic clock)."""
         self._deadline = deadline
         self._holders = {slot.pid: set(slot.fds) for slot in before.running() if slot.pid in self._survivors}
+        for pid in self._holders:
+            self._take_from(pid)
 
     @property
     def over(self) -> bool:
@@ -143,10 +145,6 @@ class Adoption:
         return names & self.missing
 
     def _give_up(self, pid: int) -> None:
-        for name in self._holders.get(pid, set()) & self.missing:
-            sock = self._survivors.listening_socket(pid, name)
-            if sock is not None:
-                self._take(name, sock)
         self._logs.write("WARNING", "a process of the guardian before does not join: killed", pid=pid)
         self._survivors.send(pid, signal.SIGKILL)
         # It is not waited for: one on storage that hangs ends when it can, and its slot is taken until then.
@@ -154,6 +152,13 @@ class Adoption:
         self._holders.pop(pid, None)
 
     # -- listening sockets ------------------------------------------------------------------------------------------
+
+    def _take_from(self, pid: int) -> None:
+        """What it holds and we need, without its help."""
+        for name in self._holders[pid] & self.missing:
+            sock = self._survivors.listening_socket(pid, name)
+            if sock is not None:
+                self._take(name, sock)
 
     def _take(self, name: str, sock: socket.socket) -> None:
         if name in self.missing and listeners.is_at(sock, *self._wanted[name]):

@@ -222,6 +222,22 @@ def test_a_frozen_survivor_is_killed_and_its_listening_socket_kept(side: Side) -
     assert side.table()["listen"]["http"][1] == port
 
 
+def test_a_socket_outlives_a_frozen_survivor_that_is_killed_before_it_could_join(side: Side) -> None:
+    guardian = side.start_successive(listen=LISTEN)
+    a = survivor(side, "a", fds=["http"])
+    port = side.table()["listen"]["http"][1]
+    os.kill(a, signal.SIGSTOP)
+    side.kill_guardian()
+    with socket.create_connection(("127.0.0.1", port), DEADLINE) as client:
+        side.successor(guardian)
+        counters = side.ask("status")["counters"]  # the control actor needs not wait for the frozen one
+        assert (counters["joined"], counters["survivors"]) == (1, 2)
+        os.kill(a, signal.SIGKILL)
+        side.until(lambda: running(side) == {}, "the slot to be free")
+        b = survivor(side, "b", fds=["http"])
+        assert client.recv(100) == b"%d" % b
+
+
 def test_a_survivor_that_brings_no_socket_makes_it_be_bound_anew(side: Side) -> None:
     guardian = side.start_successive(listen=LISTEN)
     survivor(side, "a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import contextlib
 import fcntl
 import os
 import select
@@ -165,9 +166,16 @@ def test_the_lock_is_not_kept_by_a_child_that_waits(null: int, tmp_path: Path) -
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)
     pid, reader, release = process.start(Program([b"/bin/true"], {}, [], null), null, lock)
-    child = Path(f"/proc/{pid}/fd")
+
+    def kept() -> bool:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if os.readlink(entry) == str(tmp_path / "lock"):
+                    return True
+        return False
+
     deadline = time.monotonic() + 30
-    while str(tmp_path / "lock") in {os.readlink(entry) for entry in child.iterdir()}:
+    while kept():
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.release(release)

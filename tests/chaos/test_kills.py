@@ -1,0 +1,137 @@
+"""
+Any process dies or freezes at any moment, alone or with others: the tree is answered for on and on, nobody runs twice,
+and in the end all is as it was and right to the byte. Nobody but Fustor restarts anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fustor.admin.processes import members
+from fustor.admin.state import State
+from tests.support.cluster import Cluster, Poller, until
+from tests.support.mischief import Mischief
+
+#: How often somebody is hit in one run.
+KILLS = int(os.environ.get("FUSTOR_TEST_KILLS", "30"))
+#: Backoff that a loop of kills does not stretch, and guardians that give nobody up however slow the machine is.
+LIMITS = """
+[limits.guardian]
+rejoin_seconds = 1000
+adopt_seconds = 1000
+[limits.shell.backoff]
+cap_seconds = 0.5
+"""
+#: Signals by what they may hit. A payload is not aborted: that is held against the work that it had (ADR 13). A frozen
+#: guardian is not looked for by anybody.
+SIGNALS = {
+    "guardian": (signal.SIGKILL, signal.SIGSEGV),
+    "control": (signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP),
+    "": (signal.SIGKILL, signal.SIGKILL, signal.SIGSTOP),
+}
+
+
+def frozen(pid: int) -> bool:
+    """It was stopped by a signal, or is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def token(pid: int) -> bytes:
+    """Of the life of a process; empty when it is gone."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+    return next((one[13:] for one in variables if one.startswith(b"FUSTOR_TOKEN=")), b"")
+
+
+class Target(Cluster):
+    """A cluster whose processes can be seen and hit."""
+
+    def members(self) -> dict[int, tuple[str, str]]:
+        """Pid → side and name of everybody who runs."""
+        found = {}
+        for side in State(self.state).sides:
+            found.update({pid: (side.name, name) for pid, name in members(side).items() if name})
+        return found
+
+    def twice(self) -> list[tuple[str, str]]:
+        """Who was started twice, and both run: two tokens. A child before its exec looks like its parent."""
+        lives = {(*who, token(pid)) for pid, who in self.members().items() if who[1] != "guardian"}
+        counts = Counter((side, name) for side, name, life in lives if life)
+        return [who for who, count in counts.items() if count > 1]
+
+    def states(self) -> set[str]:
+        """Of all payloads, and of the link, as the operator sees them; empty while nobody answers."""
+        done = self.command("status", "--json", check=False)
+        status = json.loads(done.stdout)["status"] if done.returncode == 0 else None
+        if status is None or not status["agents"]:
+            return set()
+        states = {one["state"] for side in (status, *status["agents"]) for one in side["payloads"]}
+        return states | {agent["link"] for agent in status["agents"]}
+
+    def hit(self, rng: random.Random) -> list[str]:
+        """One, two, or half of all; of each side somebody is left who is not frozen: somebody has to start the rest."""
+        running = sorted(self.members().items(), key=lambda item: item[1])
+        rng.shuffle(running)
+        victims = running[: rng.choice([1, 1, 1, 2, len(running) // 2])]
+        for side in ("fusion", "agent"):
+            mine = [item for item in running if item[1][0] == side]
+            if not any(item not in victims and not frozen(item[0]) for item in mine):
+                victims = [item for item in victims if item not in mine]
+        told = []
+        for pid, (side, name) in victims:
+            number = rng.choice(SIGNALS.get(name, SIGNALS[""]))
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+            told.append(f"{side}/{name} {number.name}")
+        return told
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Target]:
+    (tmp_path / "root").mkdir()
+    source = "fast_audit_seconds = 2\nfull_audit_seconds = 4"
+    made = Target(tmp_path / "root", tmp_path / "state", source=source, limits=LIMITS, fusion=LIMITS)
+    yield made
+    made.down()
+    assert made.members() == {}
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_whoever_is_hit_whenever(target: Target, tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    top, outside = target.root / "changed", tmp_path / "outside"
+    top.mkdir()
+    outside.mkdir()
+    mischief = Mischief(os.fsencode(top), os.fsencode(outside), random.Random(seed))
+    target.assert_right()
+    before = sorted(target.members().values())
+    told: list[str] = []
+    # A request that a dying worker had is asked once more; none is refused.
+    with Poller(target, retries=KILLS * 2) as poller:
+        for number in range(KILLS):
+            told.append(f"{number}: {', '.join(target.hit(rng))}")
+            for _ in range(20):
+                mischief.do()
+            time.sleep(rng.random() * 0.6)  # any moment
+            assert target.twice() == [], told
+        until(lambda: sorted(target.members().values()) == before, f"everybody to run again\n{told}\n{target.logs()}")
+        target.settled()
+        until(lambda: poller.answers[-1]["state"] == "live", "a live answer")
+    target.becomes_right()  # other names of a changed inode are right after their audit
+    until(lambda: target.states() == {"running", "online"}, "everybody to run well")
