@@ -10,7 +10,8 @@ log                 folder of the logs                                          
 env                 added to the environment of every child                                                 {}
 listen              name → [host, port]: listening TCP sockets, given to payloads by name; port 0: any      {}
 control_fds         names in listen that the control actor is given                                         []
-beat_timeout        seconds without a beat after which the control actor is replaced; 0: never              1.5
+beat_timeout        seconds without a beat after which a frozen control actor is replaced; 0: never         1.5
+hang_timeout        the same of one that is not frozen: it may only be waiting for a processor              4
 start_timeout       the same before its first beat                                                          15
 grace               seconds that the control actor has to drain the payloads when the guardian is stopped   10
 restart_delay       seconds before the second restart of a control actor that dies young, then doubling …   0.2
@@ -33,6 +34,7 @@ from fustor.guardian.errors import RefusedError, StartError, short
 
 _SECONDS = {
     "beat_timeout": 1.5,
+    "hang_timeout": 4.0,
     "start_timeout": 15.0,
     "grace": 10.0,
     "restart_delay": 0.2,
@@ -79,6 +81,7 @@ class Config:
         seconds = {key: _seconds(key, data.get(key, default)) for key, default in _SECONDS.items()}
         counts = {key: _count(key, data.get(key, default)) for key, default in _COUNTS.items()}
         self.beat_timeout = seconds["beat_timeout"]
+        self.hang_timeout = seconds["hang_timeout"]
         self.start_timeout = seconds["start_timeout"]
         self.grace = seconds["grace"]
         self.restart_delay = seconds["restart_delay"]

@@ -112,7 +112,12 @@ class Guardian:
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._table = Table(config.slots)
         self._policy = ControlPolicy(
-            config.beat_timeout, config.start_timeout, config.restart_delay, config.restart_delay_max, config.young
+            config.beat_timeout,
+            config.hang_timeout,
+            config.start_timeout,
+            config.restart_delay,
+            config.restart_delay_max,
+            config.young,
         )
         self._stopping: Stopping | None = None
         self._control: _Control | None = None
@@ -193,13 +198,16 @@ class Guardian:
             self._become_new_version()
 
     def _keep_control(self, now: float) -> None:
-        due = self._policy.due(now)
+        due = self._policy.due(now, self._control_frozen)
         if due == "start":
             self._start_control(now)
         elif due == "kill" and self._control is not None:
             self._counters["control_kills"] += 1
             self._logs.write("ERROR", "control actor is silent: killed", pid=self._control.slot.pid)
             self._send(self._control.slot.pid, signal.SIGKILL)
+
+    def _control_frozen(self) -> bool:
+        return self._control is not None and process.frozen(self._control.slot.pid)
 
     def _timeout(self) -> float | None:
         if self._stopping is not None:

@@ -5,6 +5,8 @@ monotonic clock) and nothing here sends a signal.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class ControlPolicy:
     """
@@ -14,13 +16,25 @@ class ControlPolicy:
     up to ``delay_max``. It never gives up.
 
     Args:
-        beat_timeout: seconds without a beat that make it silent; 0: silence is never judged.
+        beat_timeout: seconds without a beat after which a frozen one (stopped by a signal) is killed; 0: silence is
+            never judged.
+        hang_timeout: the same of one that is not frozen: it may only be waiting for a processor.
         start_timeout: the same before its first beat.
         delay, delay_max, young: seconds, see above.
     """
 
-    def __init__(self, beat_timeout: float, start_timeout: float, delay: float, delay_max: float, young: float) -> None:
+    def __init__(
+        self,
+        beat_timeout: float,
+        hang_timeout: float,
+        start_timeout: float,
+        delay: float,
+        delay_max: float,
+        young: float,
+    ) -> None:
         self._beat_timeout = beat_timeout
+        #: Seconds more for one that is not frozen.
+        self._more = max(0.0, hang_timeout - beat_timeout)
         self._start_timeout = start_timeout
         self._delay = delay
         self._delay_max = delay_max
@@ -29,14 +43,16 @@ class ControlPolicy:
         self._started = 0.0
         self._start_at: float | None = 0.0
         self._deadline: float | None = None
+        self._spared = False
 
     def as_json(self) -> list[float | None]:
         """Plain data: what a new version of the guardian has to know."""
-        return [float(self._failures), self._started, self._start_at, self._deadline]
+        return [float(self._failures), self._started, self._start_at, self._deadline, float(self._spared)]
 
     def restore(self, data: list[float | None]) -> None:
         """From :meth:`as_json`; times are of the same clock."""
-        failures, started, self._start_at, self._deadline = data
+        failures, started, self._start_at, self._deadline, *more = data
+        self._spared = bool(more and more[0])
         self._failures = int(failures or 0)
         self._started = started or 0.0
 
@@ -45,15 +61,18 @@ class ControlPolicy:
         self._started = now
         self._start_at = None
         self._deadline = now + self._start_timeout if self._beat_timeout else None
+        self._spared = True  # that was patience enough
 
     def beat(self, now: float) -> None:
         """It beat. Without effect once it was condemned: a process that is being killed can't beat itself free."""
         if self._deadline is not None:
             self._deadline = now + self._beat_timeout
+            self._spared = False
 
     def hung_up(self, now: float) -> None:
         """It closed its channel: it is useless from now on. A second to exit by itself and tell why."""
         self._deadline = now + 1.0
+        self._spared = True
 
     def exited(self, now: float) -> float:
         """It has exited, or could not be started: the seconds until it is started again."""
@@ -68,8 +87,13 @@ class ControlPolicy:
         """When ``due`` wants to be asked; None: not before something happens."""
         return self._deadline if self._start_at is None else self._start_at
 
-    def due(self, now: float) -> str:
-        """What to do now: ``start``, ``kill`` or nothing (empty)."""
+    def due(self, now: float, frozen: Callable[[], bool] = lambda: True) -> str:
+        """
+        What to do now: ``start``, ``kill`` or nothing (empty).
+
+        Args:
+            frozen: tells, when it matters, whether the control actor is stopped by a signal.
+        """
         if self._start_at is not None:
             return "start" if now >= self._start_at else ""
         if self._deadline is None or now < self._deadline:
@@ -78,6 +102,10 @@ class ControlPolicy:
         if self._beat_timeout and now - self._deadline > self._beat_timeout:
             self._deadline = now + self._beat_timeout
             return ""
+        if not self._spared and not frozen():
+            self._deadline += self._more
+            self._spared = True
+            return self.due(now)
         self._deadline = None
         return "kill"
 

@@ -115,12 +115,23 @@ def exec_error(reader: int) -> int | None:
 
 def born(pid: int) -> int:
     """Start of a process in clock ticks since boot (proc_pid_stat(5), field 22); 0 when it can't be told."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else 0
+
+
+def frozen(pid: int) -> bool:
+    """Stopped by a signal or a tracer (proc_pid_stat(5), field 3)."""
+    return _stat(pid)[:1] in ([b"T"], [b"t"])
+
+
+def _stat(pid: int) -> list[bytes]:
+    """From field 3 on; nothing when it can't be told."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The second field, the command in parentheses, may contain anything.
-            return int(file.read().rpartition(b")")[2].split()[19])
+            return file.read().rpartition(b")")[2].split()
     except OSError:
-        return 0
+        return []
 
 
 def oom_score() -> int:

@@ -20,7 +20,7 @@ def test_defaults() -> None:
     assert config.run == "/run/x"
     assert config.log == str(Path.cwd() / "log")
     assert (config.env, config.listen, config.control_fds) == ({}, {}, ())
-    assert (config.beat_timeout, config.start_timeout, config.grace) == (1.5, 15.0, 10.0)
+    assert (config.beat_timeout, config.hang_timeout, config.start_timeout, config.grace) == (1.5, 4.0, 15.0, 10.0)
     assert (config.restart_delay, config.restart_delay_max, config.young) == (0.2, 5.0, 5.0)
     assert config.log_bytes == 8 << 20
     assert config.slots == 1024

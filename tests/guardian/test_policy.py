@@ -10,7 +10,7 @@ from fustor.guardian.policy import ControlPolicy, Stopping
 
 
 def policy(beat_timeout: float = 1.5) -> ControlPolicy:
-    return ControlPolicy(beat_timeout, start_timeout=15, delay=0.2, delay_max=5, young=5)
+    return ControlPolicy(beat_timeout, hang_timeout=4, start_timeout=15, delay=0.2, delay_max=5, young=5)
 
 
 def test_it_is_started_at_once() -> None:
@@ -64,6 +64,28 @@ def test_silence_after_beats() -> None:
     control.beat(102.0)
     assert control.due(102.5) == ""
     assert control.due(103.5) == "kill"
+
+
+def test_one_that_is_not_frozen_has_more_time() -> None:
+    """It may be waiting for a processor."""
+    control = policy()
+    control.started(100.0)
+    for beat in (101.0, 110.0):
+        control.beat(beat)
+        assert control.due(beat + 1.5, lambda: False) == ""
+        assert control.wake_at() == beat + 4
+        assert control.due(beat + 3.9, lambda: True) == ""
+    assert control.due(114.0, lambda: False) == "kill"
+
+
+def test_that_one_had_more_time_is_handed_over() -> None:
+    before, after = policy(), policy()
+    before.started(100.0)
+    before.beat(100.0)
+    assert before.due(101.5, lambda: False) == ""
+    after.restore(before.as_json())
+    assert after.wake_at() == 104.0
+    assert after.due(104.0, lambda: False) == "kill"
 
 
 def test_a_condemned_one_does_not_beat_itself_free() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -182,6 +182,21 @@ def test_the_lock_is_not_kept_by_a_child_that_waits(null: int, tmp_path: Path) -
     process.reap(pid)
     for fd in (reader, lock):
         os.close(fd)
+
+
+def test_who_is_frozen(null: int) -> None:
+    pid, reader, release = begin(Program(SLEEP, {}, [], null), null)
+    process.release(release)
+    assert not process.frozen(pid)
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    assert process.frozen(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not process.frozen(pid)
+    process.reap(pid)
+    assert not process.frozen(pid)
+    os.close(reader)
 
 
 def test_limits_of_a_payload_are_shed() -> None:

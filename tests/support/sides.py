@@ -252,12 +252,16 @@ class Sides:
         authorized: whether Fusion knows the agent's key.
         agent: more of ``agent.toml``.
         heartbeat: seconds between two of them; an agent is lost after three.
+        way: port by which the agent reaches Fusion; 0: its own.
     """
 
-    def __init__(self, folder: Path, *, authorized: bool = True, agent: str = "", heartbeat: float = 0.2) -> None:
+    def __init__(
+        self, folder: Path, *, authorized: bool = True, agent: str = "", heartbeat: float = 0.2, way: int = 0
+    ) -> None:
         self.folder = folder
         (folder / "root").mkdir()
         port = free_ports(8)
+        self.port = port
         self.control_endpoint = f"tcp://127.0.0.1:{port}"
         self.admin_endpoint = f"tcp://127.0.0.1:{port + 1}"
         (folder / "fusion.toml").write_text(
@@ -267,7 +271,7 @@ class Sides:
             + "".join(f'[limits.{kind}]\ntrouble = "{folder}"\n' for kind in ("view", "query"))
         )
         (folder / "agent.toml").write_text(
-            f'[agent]\nstate = "agent"\nfusion = "{self.control_endpoint}"\n'
+            f'[agent]\nstate = "agent"\nfusion = "tcp://127.0.0.1:{way or port}"\n'
             f'fusion_key_file = "fusion/keys/fusion.pub"\n'
             f'[[sources]]\nname = "data"\nroot = "root"\n'
             + "".join(f'[limits.{kind}]\ntrouble = "{folder}"\n' for kind in ("watcher", "scanner", "syncer"))
