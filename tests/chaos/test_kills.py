@@ -5,7 +5,6 @@ and in the end all is as it was and right to the byte. Nobody but Fustor restart
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -16,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from fustor.admin.client import Client
+from fustor.admin.exits import NotRunningError
 from fustor.admin.processes import members
 from fustor.admin.state import State
+from protocols.errors import MachineError
 from tests.support.cluster import Cluster, Poller, until
 from tests.support.mischief import Mischief
 
@@ -75,9 +77,10 @@ class Target(Cluster):
 
     def states(self) -> set[str]:
         """Of all payloads, and of the link, as the operator sees them; empty while nobody answers."""
-        done = self.command("status", "--json", check=False)
-        status = json.loads(done.stdout)["status"] if done.returncode == 0 else None
-        if status is None or not status["agents"]:
+        try:
+            with Client(State(self.state)) as client:
+                status = client.admin("status")
+        except (NotRunningError, MachineError):
             return set()
         states = {one["state"] for side in (status, *status["agents"]) for one in side["payloads"]}
         return states | {agent["link"] for agent in status["agents"]}
