@@ -100,7 +100,7 @@ class Agent:
         self.window.on_ack(ack.store, ack.epoch, ack.applied, trio.current_time())
         return ack
 
-    async def until(self, reached: Callable[[Ack], bool], seconds: float = 20.0) -> Ack:
+    async def until(self, reached: Callable[[Ack], bool], seconds: float = 60.0) -> Ack:
         """Send and hear until an acknowledgement is as wanted."""
         with trio.fail_after(seconds):
             while True:

@@ -189,6 +189,14 @@ async def test_a_full_store_is_declared_and_the_view_goes_on(tmp_path: Path, key
             assert "no room" in host.facts["error"]
             stuck = await agent.hear()
             assert stuck.applied < agent.number
+            # It is full until something has been written; that nothing had to be written does not count.
+            refused = host.counters["refused"]
+            await agent.push.send([b"rubbish"])
+            with trio.fail_after(60):
+                while host.counters["refused"] == refused:
+                    await agent.hear()
+            await agent.hear()
+            assert "no room" in host.facts["error"]
             begin(agent, 2)
             await agent.delivered()
             assert "error" not in host.facts
