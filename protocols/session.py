@@ -55,6 +55,8 @@ from protocols.restart import Backoff, BackoffPolicy, positive
 
 #: A peer that was not heard for this many intervals is lost.
 MISSED_INTERVALS = 3
+#: Share of an interval in which more news may come before a hurried heartbeat takes it.
+HURRY = 0.1
 #: Heartbeats of which is known when they were sent: an order that names an older one is too old.
 REMEMBERED_HEARTBEATS = 256
 #: Bounds of the interval between heartbeats, in milliseconds; dictated and believed.
@@ -176,6 +178,9 @@ class AgentSession:
     _interval: float = 1.0
     _heard_at: float = 0.0
     _online_since: float = 0.0
+    #: The next heartbeat comes early; the last one did.
+    _hurrying: bool = False
+    _hurried: bool = False
     #: Heartbeats without a reply yet: (seq, when sent); no more than fit into the time that makes a link lost.
     _pending: deque[tuple[int, float]] = attrs.field(factory=lambda: deque(maxlen=16))
     #: The last heartbeats: seq → when sent.
@@ -200,6 +205,14 @@ class AgentSession:
         known = self.state in (AgentState.ONLINE, AgentState.LOGGING_IN)
         self.state, self.wake_at = AgentState.CLOSED, None
         return [Send(Goodbye(agent=self.agent, epoch=self.epoch, reason=reason))] if known else []
+
+    def hurry(self, now: float) -> None:
+        """
+        What heartbeats carry has changed: the next one is due soon instead of in time, unless the last one was hurried.
+        """
+        if self.state is AgentState.ONLINE and self.wake_at is not None and not self._hurried:
+            self._hurrying = True
+            self.wake_at = min(self.wake_at, now + HURRY * self._interval)
 
     def tick(self, now: float, payloads: Callable[[], tuple[PayloadStatus, ...]] = tuple) -> list[AgentEffect]:
         """Time has passed. ``payloads`` is asked for the status that a heartbeat carries, when one is due."""
@@ -227,6 +240,8 @@ class AgentSession:
             # Everybody lost the same Fusion at the same time: do not come back together.
             return self._leave(AgentState.AWAY, self.rng.uniform(0, self._interval), now, reconnect=True)
         self.heartbeats += 1
+        self._hurried = self._hurrying
+        self._hurrying = False
         self._pending.append((self.heartbeats, now))
         self._sent.append((self.heartbeats, now))
         self.wake_at = now + self._interval
@@ -256,6 +271,7 @@ class AgentSession:
             self._dictate(message.heartbeat_ms)
             # The first heartbeat at once: it brings the status of the payloads.
             self.wake_at = now
+            self._hurrying = self._hurried = False
             self.endpoints = message.endpoints
             return [Accepted(message.endpoints)]
         if message.outcome == "superseded":

@@ -220,7 +220,7 @@ class View:
         host.outstanding = False
         acks = self._applier.acks()
         # What follows a lost batch is passed over: committing nothing proves nothing.
-        if acks != self._acks and host.facts.pop("error", None):
+        if acks != self._acks and host.facts.pop("error", ""):
             host.log.info("the store can be written again")
             host.nudge()
         host.gauges["commit_us"] = int(seconds * 1e6)

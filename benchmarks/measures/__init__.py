@@ -6,6 +6,7 @@ from benchmarks.bench import Measure
 from benchmarks.measures import (
     audit,
     burst,
+    configuration,
     disk,
     events,
     heartbeat,
@@ -41,6 +42,7 @@ MEASURES: tuple[Measure, ...] = (
     up.MEASURE,
     heartbeat.MEASURE,
     orders.MEASURE,
+    configuration.MEASURE,
     herd.MEASURE,
     repair.MEASURE,
     audit.MEASURE,

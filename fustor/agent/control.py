@@ -96,7 +96,7 @@ class AgentControl:
         self.shell.on_failed = self.desired.failed
         self.shell.on_climbed = self.desired.climbed
         self.teller = Teller(self.shell.story)
-        self.shell.on_news = self._tell
+        self.shell.on_news = self._hear_shell
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
         self.diagnoses = Diagnoses(os.path.join(state, "diagnoses"), self.shell, self.audit, self._describe)
         self.executor = Executor(
@@ -171,6 +171,11 @@ class AgentControl:
 
     def _answer(self, order_id: str) -> None:
         self.link.send(self.executor.performer.result(order_id, self.config.agent.id, self.memory.epoch))
+
+    def _hear_shell(self) -> None:
+        """Something has happened to a payload: Fusion gets the news, and soon what is the case now."""
+        self._tell()
+        self.link.hurry()
 
     def _tell(self) -> None:
         """One message of news, small enough that a heartbeat behind it is not late."""

@@ -213,7 +213,15 @@ class Desired:
                 case Say(text):
                     self._say(text)
 
+    def _told_by(self, document: Document) -> None:
+        """One that was not asked for: Fusion does not wait for the next heartbeat to say that it desires this."""
+        mark = Mark(document.revision, digest_of(document.text))
+        self._feed(Told(mark))
+        self._todo = deque([effect for effect in self._todo if effect != Fetch(mark)])  # it is here
+
     async def _take(self, document: Document) -> None:
+        if document.revision > self.rollout.desired.revision:
+            self._told_by(document)
         mark = self.rollout.desired
         if document.revision != mark.revision or digest_of(document.text) != mark.digest or not self.rollout.missing:
             self.counters["strays"] += 1

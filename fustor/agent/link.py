@@ -87,6 +87,7 @@ class Link:
         self._on_outcome = on_outcome
         self._log = log
         self._socket: MeshSocket | None = None
+        self._pause = trio.CancelScope()
 
     async def run(self) -> None:
         """
@@ -111,6 +112,11 @@ class Link:
             return False
         return self._send_nowait(self._socket, message)
 
+    def hurry(self) -> None:
+        """What heartbeats carry has changed: see :meth:`protocols.session.AgentSession.hurry`."""
+        self.session.hurry(trio.current_time())
+        self._pause.deadline = math.inf if self.session.wake_at is None else self.session.wake_at
+
     def goodbye(self, reason: str) -> None:
         """Last words; they leave while the link is being cancelled."""
         for effect in self.session.stop(reason, trio.current_time()):
@@ -124,7 +130,7 @@ class Link:
             return
         while True:
             effects: list[AgentEffect] = []
-            with trio.move_on_at(math.inf if session.wake_at is None else session.wake_at):
+            with trio.move_on_at(math.inf if session.wake_at is None else session.wake_at) as self._pause:
                 effects = self._hear(await socket.receive())
             effects += session.tick(trio.current_time(), self._statuses)
             if not await self._carry_out(effects, socket):

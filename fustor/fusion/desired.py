@@ -289,6 +289,9 @@ class Desired:
             entry = {"entry": "configuration", "target": agent or "(default)", "revision": added.number}
             who = {"by": by, "role": role, "kind": "unset" if document is None else "push", "state": "kept"}
             await self._audit.note({**entry, **who, "digest": digest, "text": reason[:REASON_CHARACTERS]}, self._log)
+        if agent != DEFAULT and document is not None:
+            # At once; of the default agents learn with their heartbeats, a fleet of them not all at a time.
+            self.ask(agent, added.number)
         return _plain(added)
 
     async def _answer(self, agent: str, number: int) -> None:

@@ -156,6 +156,29 @@ def test_a_large_fleet_beats_slower() -> None:
     assert all(link.state is LinkState.ONLINE for link in wire.fusion.links.values())
 
 
+def test_what_has_changed_is_told_soon_and_at_most_once_in_an_interval() -> None:
+    wire = Wire()
+    session = wire.add(b"1", 7)
+    session.hurry(wire.now)  # not in session: nothing happens
+    wire.start(b"1")
+    wire.run(1.5)
+    beats = wire.sent(b"1", Heartbeat)
+    for _ in range(20):
+        session.hurry(wire.now)
+        wire.run(0.02)
+    assert wire.sent(b"1", Heartbeat) == beats + 1
+    wire.run(1)
+    assert wire.sent(b"1", Heartbeat) == beats + 2
+    session.hurry(wire.now)
+    wire.run(0.11)
+    assert wire.sent(b"1", Heartbeat) == beats + 3
+    # News without end cost twice the heartbeats, and no more.
+    for _ in range(500):
+        session.hurry(wire.now)
+        wire.run(0.02)
+    assert wire.sent(b"1", Heartbeat) <= beats + 3 + 2 * 10 + 1
+
+
 def test_heartbeats_carry_the_payloads() -> None:
     wire = Wire()
     session = wire.add(b"1", 7)
@@ -399,6 +422,11 @@ class Weather(RuleBasedStateMachine):
     @rule(seconds=st.floats(0.01, 100))
     def pass_time(self, seconds: float) -> None:
         self.wire.run(seconds)
+
+    @rule()
+    def news(self) -> None:
+        for session in self.wire.agents.values():
+            session.hurry(self.wire.now)
 
     @invariant()
     def epochs_never_fall(self) -> None:
