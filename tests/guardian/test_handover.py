@@ -17,7 +17,7 @@ import pytest
 from fustor.guardian import handover
 from fustor.guardian.handover import State
 from fustor.guardian.table import Exit, Slot
-from tests.guardian.conftest import MAIN, ROOT
+from tests.guardian.conftest import DEADLINE, MAIN, RELAY, ROOT
 from tests.guardian.test_adoption import LISTEN, Load, all_joined, running, survivor
 
 if TYPE_CHECKING:
@@ -251,3 +251,21 @@ def test_a_queued_connection_is_served_after_a_change(side: Side) -> None:
         renewed(side, 1)
         web = survivor(side, "web", fds=["http"])
         assert client.recv(100) == b"%d" % web
+
+
+def test_a_listening_socket_that_came_into_the_configuration_is_bound_by_the_next_version(side: Side) -> None:
+    guardian = side.start(listen=LISTEN, env={"RELAY_REJOIN": "1"}, control=[sys.executable, "-P", str(RELAY)])
+    port = side.table()["listen"]["http"][1]
+    side.config(
+        listen={**LISTEN, "more": ["127.0.0.1", 0]},
+        env={"RELAY_REJOIN": "1"},
+        control=[sys.executable, "-P", str(RELAY)],
+    )
+    guardian.send_signal(signal.SIGHUP)
+    renewed(side, 1)
+    side.until(lambda: "more" in side.table()["listen"], "the new socket")
+    assert side.table()["listen"]["http"][1] == port
+    a = survivor(side, "a", fds=["http", "more"])
+    assert running(side) == {"a": a}
+    with socket.create_connection(("127.0.0.1", side.table()["listen"]["more"][1]), DEADLINE):
+        pass
