@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,6 +21,9 @@ from fustor.admin.state import State
 _TARGETS = {"agent": ("local", "watcher.data"), "fusion": ("fusion", "query.0")}
 #: Lines of fusion.toml: the budget of one person is far below what is given here.
 ORDERS = "[limits.orders]\nper_second = 10000.0\nburst = 10000\n"
+#: What is done to the view meanwhile, and seconds that are looked at: until it is seen, ended and another one works.
+_TROUBLE = {"killed": signal.SIGKILL, "frozen": signal.SIGSTOP}
+_TROUBLE_SECONDS = 5.0
 #: Seconds between two questions how far an order is; between two orders; and that one may take.
 _LOOK, _PAUSE, _PATIENCE = 0.001, 0.02, 60.0
 
@@ -45,6 +50,17 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
                 subject.wait_complete(bench.tree)
                 for name in _TARGETS:
                     yield from latencies(_paced(bench.scale.looks, lambda: order(client, name)), case=f"{name}, idle")  # noqa: B023
+                for word, number in _TROUBLE.items():
+                    view = subject.pids()["view.main"]
+                    os.kill(view, number)
+                    seconds = []
+                    until_then = time.monotonic() + _TROUBLE_SECONDS
+                    while time.monotonic() < until_then:
+                        seconds.append(order(client, "fusion"))
+                        time.sleep(_PAUSE)
+                    yield from latencies(seconds, case=f"fusion, its view {word}")
+                    until(lambda: subject.pids().get("view.main", view) != view, "another view", _PATIENCE, 0.05)  # noqa: B023
+                    subject.wait_complete(bench.tree)
             subject.stop()
     finally:
         subject.stop()
@@ -87,7 +103,8 @@ MEASURE = Measure(
     "An order (`release` of a payload that nothing holds) from being given over the admin socket until its outcome is "
     "seen there, looked for every millisecond. In between it is checked, written durably into Fusion's log, sent to "
     "the agent, written into its log before and after it is performed, answered, and written down again. The same for "
-    "a payload of Fusion's own. While the first walk loads everything, and while nothing happens.",
+    "a payload of Fusion's own. While the first walk loads everything, while nothing happens, and while the view of "
+    "that Fusion is killed, or frozen, found and replaced.",
     run,
     lambda subject: isinstance(subject, Fustor),
     "own",

@@ -12,6 +12,7 @@ import typer
 from fustor.admin import (
     agents,
     config,
+    doctor,
     down,
     events,
     keys,
@@ -60,6 +61,7 @@ def build() -> typer.Typer:
     for order in (orders.restart, orders.kill, orders.pause, orders.resume, orders.drain, orders.release, orders.log):
         app.command(order.__name__)(order)
     app.command("diagnose")(orders.diagnose)
+    app.command("doctor")(doctor.command)
     app.command("events")(events.events)
     app.command("audit")(events.audit)
     key_commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say who may connect to Fusion.")

@@ -197,11 +197,15 @@ def _port_line(key: str, endpoint: str, *, automatic: bool) -> str:
     return f'{key} = "{endpoint}"' + (f"  # {AUTOMATIC}" if automatic else "")
 
 
+def port_counts(state: State) -> dict[str, int]:
+    """Key of ``[fusion]`` → how many ports Fusion takes from the one on that it names."""
+    workers = state.fusion_config().get("query_workers", 2)
+    return _PORTS | {"data": 2 * len(state.views()), "query": workers if isinstance(workers, int) else 2}
+
+
 def _settle_ports(state: State, http: str) -> None:
     """Check that every port of fusion.toml is free; choose anew those that are ours to choose."""
-    config = state.fusion_config()
-    workers = config.get("query_workers", 2)
-    counts = _PORTS | {"data": 2 * len(state.views()), "query": workers if isinstance(workers, int) else 2}
+    config, counts = state.fusion_config(), port_counts(state)
     text = state.fusion.config.read_text("utf-8")
     changed: dict[str, str] = {}
     taken: set[int] = set()
