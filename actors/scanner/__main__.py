@@ -61,9 +61,10 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
             host.counters.setdefault(counter, 0)
         context = zmq.Context()
         name = told.source.name
-        work = open_socket(
-            context, zmq.PULL, connect=f"ipc://work.{name}.{told.slot}", hwm=64, max_size=DATA_LIMITS.size
-        )
+
+        def open_work(endpoint: str) -> zmq.Socket[bytes]:
+            return open_socket(context, zmq.PULL, connect=endpoint, hwm=64, max_size=DATA_LIMITS.size)
+
         found = open_socket(context, zmq.PUSH, connect=f"ipc://found.{name}", hwm=64)
         mounts = Mounts(root)
         left_out = denied(told.deny, root)
@@ -82,7 +83,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
 
         note = note_of(host.name, host.log)
         worker = Worker(
-            told.slot, work, found, f"inotify.{name}", make_looker, host, told.limits, rules=told.rules, note=note
+            told.slot, open_work, found, f"inotify.{name}", make_looker, host, told.limits, rules=told.rules, note=note
         )
         worker.start()
 
@@ -106,7 +107,6 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
             worker.check(time.monotonic())
         if worker.stop(1.0):
             mounts.close()
-            work.close()
             found.close()
             context.term()
 

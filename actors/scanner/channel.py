@@ -1,9 +1,10 @@
 """
 The connection to the watcher on which it passes its inotify descriptor, as one SEQPACKET message with SCM_RIGHTS.
 
-The message is msgpack ``{"epoch": int, "mask": int}``; ours before it ``{"slot": int, "pid": int, "rules": str}``. A
-watcher of other rules (patterns, what the host denies) closes the connection: one of the two has still to be
-configured. End of file on either side means that the other process is gone. See unix(7).
+The message is msgpack ``{"epoch": int, "mask": int, "work": endpoint}``; ours before it ``{"slot": int, "pid": int,
+"rules": str}``. A watcher of other rules (patterns, what the host denies) closes the connection: one of the two has
+still to be configured. Work comes from the endpoint, which is for this connection alone: what was sent to an earlier
+one is lost with it, and handed out again. End of file on either side means that the other process is gone. See unix(7).
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from protocols.errors import DecodeError
 
 @attrs.define
 class WatcherChannel:
-    """An open channel. ``epoch`` and ``mask`` are the watcher's; ``add_watch`` watches on its instance."""
+    """
+    An open channel. ``epoch`` and ``mask`` are the watcher's, work comes from ``work``, for this channel alone;
+    ``add_watch`` watches on its instance.
+    """
 
     connection: socket.socket
     inotify: INotify
     epoch: int
     mask: int
+    work: str
 
     @classmethod
     def connect(cls, path: str, slot: int, rules: str = "") -> WatcherChannel:
@@ -45,7 +50,9 @@ class WatcherChannel:
                 raise ConnectionResetError(f"{path}: the watcher closed the connection")
             try:
                 hello = unpack(message)
-                epoch, mask = int(hello["epoch"]), int(hello["mask"])
+                epoch, mask, work = int(hello["epoch"]), int(hello["mask"]), hello["work"]
+                if not isinstance(work, str) or not work.startswith("ipc://"):
+                    raise ValueError(f"work = {work!r}")
             except (DecodeError, KeyError, TypeError, ValueError) as error:
                 os.close(fds[0])
                 raise ConnectionResetError(f"{path}: not a watcher's greeting: {error}") from None
@@ -53,7 +60,7 @@ class WatcherChannel:
             # The wrapper keeps its number and becomes the watcher's instance.
             os.dup2(fds[0], inotify.fileno(), inheritable=False)
             os.close(fds[0])
-            return cls(connection=connection, inotify=inotify, epoch=epoch, mask=mask)
+            return cls(connection=connection, inotify=inotify, epoch=epoch, mask=mask, work=work)
         except BaseException:
             connection.close()
             raise

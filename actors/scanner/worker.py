@@ -66,7 +66,8 @@ class Worker:
     """
     Args:
         slot: this scanner's number.
-        work: the PULL socket, ``found``: the PUSH socket; handed from thread to thread, never used by two at once.
+        open_work: opens the PULL socket for an endpoint that the watcher names; closed by the worker.
+        found: the PUSH socket. Both are handed from thread to thread, never used by two at once.
         channel_path: unix socket of the watcher.
         make_looker: builds a looker for one thread.
         host: counters (entries, works, stuck, refused), gauges and state for the beat.
@@ -77,7 +78,7 @@ class Worker:
     def __init__(
         self,
         slot: int,
-        work: zmq.Socket[bytes],
+        open_work: Callable[[str], zmq.Socket[bytes]],
         found: zmq.Socket[bytes],
         channel_path: str,
         make_looker: Callable[[Callable[[int], int], Place], Looker],
@@ -88,7 +89,8 @@ class Worker:
     ) -> None:
         self._slot = slot
         self._rules = rules
-        self._work_socket, self._found_socket = work, found
+        self._open_work, self._found_socket = open_work, found
+        self._work_socket: zmq.Socket[bytes] | None = None  # there as long as the channel is
         self._channel_path = channel_path
         self._make_looker = make_looker
         self._host = host
@@ -138,8 +140,7 @@ class Worker:
             if self._sending:
                 return False
             self._turn += 1
-            if self._channel is not None:
-                self._channel.close()
+            self._hang_up()
             if not self._stuck and (self._thread is None or not self._thread.is_alive()):
                 # Else a thread that returns still writes to it.
                 os.close(self._wake)
@@ -221,6 +222,7 @@ class Worker:
         if channel is None:
             try:
                 channel = self._channel = WatcherChannel.connect(self._channel_path, self._slot, self._rules)
+                self._work_socket = self._open_work(channel.work)
             except OSError:
                 # No watcher yet: it is started by the same hands as we are.
                 self._wait(None, 100)
@@ -236,6 +238,15 @@ class Worker:
         if work is not None:
             self._do(turn, place, channel, work)
 
+    def _hang_up(self) -> None:
+        """What was sent to us and not read is handed out again."""
+        channel, self._channel = self._channel, None
+        work, self._work_socket = self._work_socket, None
+        if channel is not None:
+            channel.close()
+        if work is not None:
+            work.close(linger=0)
+
     def _wait(self, channel: WatcherChannel | None, milliseconds: int) -> bool:
         """Until there is work, a note, a stop, or the end of the channel (False)."""
         poller = zmq.Poller()
@@ -248,8 +259,7 @@ class Worker:
             os.eventfd_read(self._wake)
         if channel is not None and channel.connection.fileno() in ready:
             # The watcher never speaks twice: this is the end of file.
-            channel.close()
-            self._channel = None
+            self._hang_up()
             self._names.clear()
             self._lists.clear()
             return False
@@ -260,7 +270,7 @@ class Worker:
         with self._lock:
             if self._turn != turn:
                 raise Replaced
-            while True:
+            while self._work_socket is not None:
                 try:
                     frames = self._work_socket.recv_multipart(zmq.NOBLOCK)
                 except zmq.Again:

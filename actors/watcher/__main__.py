@@ -36,6 +36,8 @@ from protocols.errors import DecodeError, ProtocolError
 
 #: Bytes of one read of inotify: several thousand records.
 _READ = 1 << 18
+#: Seconds that a scanner may take to say who it is, and to be there for its work.
+GREETING_SECONDS = 5.0
 
 
 @attrs.frozen
@@ -101,8 +103,10 @@ class Watcher:
         self._memory = Memory.load(Path(config.state) / "watcher.json")
         context = zmq.Context()
         self._context = context
-        self._works: list[MeshSocket] = []
-        self._open_works()
+        #: Slot → where the scanner that is there takes its work from; one for each connection, so that nothing is left
+        #: in the way to one that was there before it.
+        self._works: dict[int, MeshSocket] = {}
+        self._serial = 0
         self._found = MeshSocket(
             open_socket(context, zmq.PULL, bind=f"ipc://found.{source.name}", hwm=64, max_size=DATA_LIMITS.size)
         )
@@ -116,12 +120,11 @@ class Watcher:
         self._more = trio.Event()
         self._totals = dict(host.counters)  # of epochs and configurations that have ended
 
-    def _open_works(self) -> None:
-        """One socket for each scanner; those of scanners that are not wanted any more stay, and idle."""
-        source = self._config.source
-        for slot in range(len(self._works), source.scanners):
-            endpoint = f"ipc://work.{source.name}.{slot}"
-            self._works.append(MeshSocket(open_socket(self._context, zmq.PUSH, bind=endpoint, hwm=16)))
+    def _open_work(self, slot: int) -> tuple[MeshSocket, str]:
+        """The socket for the work of one connection, and its endpoint."""
+        self._serial += 1
+        endpoint = f"ipc://work.{self._config.source.name}.{slot}.{self._serial}"
+        return MeshSocket(open_socket(self._context, zmq.PUSH, bind=endpoint, hwm=16)), endpoint
 
     def adjust(self, config: dict[str, Any]) -> bool:
         """Bounds, audit periods and the number of scanners change while it works; for the rest it begins anew."""
@@ -135,7 +138,6 @@ class Watcher:
         if attrs.evolve(new, source=source, limits=told.limits) != told:
             return False
         self._config = new
-        self._open_works()
         self._core.adjust(
             new.limits, fast_audit=new.source.fast_audit_seconds, full_audit=new.source.full_audit_seconds
         )
@@ -182,7 +184,7 @@ class Watcher:
         finally:
             listener.close()
             self._inotify.close()
-            for mesh in (*self._works, self._found, self._uplink):
+            for mesh in (self._found, self._uplink):
                 mesh.close()
             self._context.term()
 
@@ -217,8 +219,9 @@ class Watcher:
     async def _scanner(self, connection: socket.socket) -> None:
         """One scanner's connection, until it ends."""
         slot = -1
+        work: MeshSocket | None = None
         try:
-            with trio.move_on_after(5):
+            with trio.move_on_after(GREETING_SECONDS):
                 await trio.lowlevel.wait_readable(connection)
                 hello = unpack(connection.recv(4096))
                 slot, rules = hello["slot"], hello.get("rules", "")
@@ -231,12 +234,18 @@ class Watcher:
                 self._host.log.info("a scanner of other rules", extra={"slot": slot})
                 return
             core = self._core
+            work, endpoint = self._open_work(slot)
+            greeting = {"epoch": core.epoch, "mask": MASK, "work": endpoint}
+            socket.send_fds(connection, [pack(greeting)], [self._inotify.fileno()])
+            with trio.move_on_after(GREETING_SECONDS) as waited:
+                await work.wait_writable()
+            if waited.cancelled_caught or core is not self._core:
+                return  # it comes again
             if slot in self._connections:
                 # A successor is here before we saw its predecessor end.
                 self._connections.pop(slot).shutdown(socket.SHUT_RDWR)
                 core.scanner_down(slot)
-            socket.send_fds(connection, [pack({"epoch": core.epoch, "mask": MASK})], [self._inotify.fileno()])
-            self._connections[slot] = connection
+            self._connections[slot], self._works[slot] = connection, work
             core.scanner_up(slot)
             self._pump()
             while True:
@@ -247,9 +256,11 @@ class Watcher:
             self._host.log.warning("scanner's connection failed", extra={"slot": slot, "error": str(error)})
         finally:
             if self._connections.get(slot) is connection:
-                del self._connections[slot]
+                del self._connections[slot], self._works[slot]
                 self._core.scanner_down(slot)
                 self._pump()
+            if work is not None:
+                work.close()
             trio.lowlevel.notify_closing(connection)
             connection.close()
 

@@ -482,6 +482,8 @@ def _end(main: Callable[[], None]) -> NoReturn:
     except Exception as error:
         status = _status_of(error)
         _report(error)
+        if status != EXIT_CRASHED:
+            _leave(status)  # what an orderly end needs may be just what there is none of
         sys.exit(status)
     sys.exit(EXIT_STOPPED)
 

@@ -160,6 +160,10 @@ class MeshSocket:
         """Wait until there is a message to receive; another task may be faster to take it."""
         await self._run(self._readable_once, zmq.POLLIN, ())
 
+    async def wait_writable(self) -> None:
+        """Wait until a message can be sent: with ``IMMEDIATE``, until somebody is connected."""
+        await self._run(self._writable_once, zmq.POLLOUT, ())
+
     def close(self) -> None:
         """Close the socket; whoever waits on it gets :class:`trio.ClosedResourceError`. Idempotent."""
         if self.socket.closed:
@@ -198,6 +202,10 @@ class MeshSocket:
 
     def _readable_once(self, _: Sequence[bytes]) -> None:
         if not self._events() & zmq.POLLIN:
+            raise zmq.Again
+
+    def _writable_once(self, _: Sequence[bytes]) -> None:
+        if not self._events() & zmq.POLLOUT:
             raise zmq.Again
 
     def _try(self, operation: Callable[[Sequence[bytes]], T], frames: Sequence[bytes]) -> T:

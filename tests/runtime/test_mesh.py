@@ -95,6 +95,20 @@ async def test_without_a_peer_nothing_is_queued(context: ZmqContext, tmp_path: P
     socket.close()
 
 
+async def test_who_waits_until_it_could_send_sends_nothing(context: ZmqContext, tmp_path: Path) -> None:
+    push = MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://{tmp_path}/x"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(push.wait_writable)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.WouldBlock):
+            push.send_nowait([b"nobody"])
+        pull = MeshSocket(open_socket(context, zmq.PULL, connect=f"ipc://{tmp_path}/x"))
+    push.send_nowait([b"now"])
+    assert await pull.receive() == [b"now"]
+    push.close()
+    pull.close()
+
+
 async def test_a_sender_that_waits_goes_on_when_there_is_room(context: ZmqContext) -> None:
     with pair(context, zmq.PULL, zmq.PUSH, hwm=1) as (pull, push), trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:

@@ -340,8 +340,10 @@ async def test_who_is_frozen_is_replaced(stage: Stage) -> None:
         os.kill(pid, signal.SIGSTOP)
         await until(lambda: status(shell, "a.0").restarts == 1, "the replacement")
         await running(shell, "a.0")
-        # Not of SIGKILL: SIGABRT made it write its stacks while it ended.
-        assert (status(shell, "a.0").last_exit, status(shell, "a.0").cause) == ("signal 6 (SIGABRT)", "hang")
+        # Not of SIGKILL: SIGABRT made it write its stacks while it ended. It looks at frames of threads that run, and
+        # may end by that.
+        assert status(shell, "a.0").last_exit in ("signal 6 (SIGABRT)", "signal 11 (SIGSEGV)")
+        assert status(shell, "a.0").cause == "hang"
 
 
 async def test_who_has_work_and_makes_no_progress_is_replaced(stage: Stage) -> None:

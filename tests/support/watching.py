@@ -26,7 +26,7 @@ class WatchingSide:
     def __init__(self, run_dir: Path, *, epoch: int = 1) -> None:
         self.epoch = epoch
         self.channel_path = str(run_dir / "inotify.data")
-        self.work_endpoint = f"ipc://{run_dir}/work.data.0"
+        self._run_dir = run_dir
         self.found_endpoint = f"ipc://{run_dir}/found.data"
         self.inotify = INotify(nonblocking=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -34,9 +34,9 @@ class WatchingSide:
         self._listener.listen(4)
         self._listener.settimeout(PATIENCE_MS / 1000)
         self._context = zmq.Context()
-        self._work = open_socket(self._context, zmq.PUSH, bind=self.work_endpoint, hwm=16)
+        self._work: zmq.Socket[bytes] | None = None
+        self._serial = 0
         self._found = open_socket(self._context, zmq.PULL, bind=self.found_endpoint, max_size=DATA_LIMITS.size)
-        self._work.sndtimeo = PATIENCE_MS
         self._found.rcvtimeo = PATIENCE_MS
         self._numbers = 0
         self._connection: socket.socket | None = None
@@ -47,7 +47,12 @@ class WatchingSide:
         connection, _ = self._listener.accept()
         connection.settimeout(PATIENCE_MS / 1000)
         hello: dict[str, Any] = unpack(connection.recv(4096))
-        socket.send_fds(connection, [pack({"epoch": self.epoch, "mask": MASK})], [self.inotify.fileno()])
+        self._serial += 1
+        endpoint = f"ipc://{self._run_dir}/work.data.0.{self._serial}"
+        self._work = open_socket(self._context, zmq.PUSH, bind=endpoint, hwm=16)
+        self._work.sndtimeo = PATIENCE_MS
+        greeting = {"epoch": self.epoch, "mask": MASK, "work": endpoint}
+        socket.send_fds(connection, [pack(greeting)], [self.inotify.fileno()])
         self._connection = connection
         return hello
 
@@ -56,6 +61,9 @@ class WatchingSide:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._work is not None:
+            self._work.close(0)
+            self._work = None
 
     def scanner_is_gone(self) -> bool:
         """Wait for the scanner's end of file."""
@@ -65,11 +73,12 @@ class WatchingSide:
     def give(self, *tasks: Task) -> int:
         """Hand out work; its number."""
         self._numbers += 1
-        self._work.send(encode(Work(epoch=self.epoch, number=self._numbers, tasks=tasks)))
+        self.give_raw(encode(Work(epoch=self.epoch, number=self._numbers, tasks=tasks)))
         return self._numbers
 
     def give_raw(self, frame: bytes) -> None:
         """Hand out something else."""
+        assert self._work is not None
         self._work.send(frame)
 
     def take(self) -> tuple[Found | Stuck | Unstuck, Rows]:
@@ -90,6 +99,5 @@ class WatchingSide:
         self.hang_up()
         self._listener.close()
         self.inotify.close()
-        self._work.close(0)
         self._found.close(0)
         self._context.term()

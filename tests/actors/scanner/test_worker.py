@@ -48,14 +48,11 @@ class Bench:
         self.host = FakeHost()
         self.takes: Callable[[bytes, bool], bool] | None = None
         self._context = zmq.Context()
-        self._work = open_socket(
-            self._context, zmq.PULL, connect=self.watching.work_endpoint, hwm=64, max_size=DATA_LIMITS.size
-        )
         self._found = open_socket(self._context, zmq.PUSH, connect=self.watching.found_endpoint, hwm=64)
         self._mounts = Mounts(os.fsencode(root))
         self.worker = Worker(
             0,
-            self._work,
+            self._open_work,
             self._found,
             self.watching.channel_path,
             self._make_looker,
@@ -112,11 +109,13 @@ class Bench:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def _open_work(self, endpoint: str) -> zmq.Socket[bytes]:
+        return open_socket(self._context, zmq.PULL, connect=endpoint, hwm=64, max_size=DATA_LIMITS.size)
+
     def close(self) -> None:
         self._ending.set()
         self._checking.join()
         if self.worker.stop(PATIENCE):
-            self._work.close(0)
             self._found.close(0)
             self._context.term()
         self._mounts.close()
