@@ -32,7 +32,7 @@ from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import SourceConfig
 from protocols.codec import DATA_LIMITS, decode, encode, pack, unpack
 from protocols.data import Applied, Found, Stuck, SyncerHello, Unstuck
-from protocols.errors import DecodeError, ProtocolError
+from protocols.errors import DecodeError, MachineError, ProtocolError
 
 #: Bytes of one read of inotify: several thousand records.
 _READ = 1 << 18
@@ -252,7 +252,8 @@ class Watcher:
                 await trio.lowlevel.wait_readable(connection)
                 if not connection.recv(4096):
                     break
-        except (OSError, DecodeError, KeyError, TypeError) as error:
+        except (OSError, zmq.ZMQError, MachineError, DecodeError, KeyError, TypeError) as error:
+            # Also when there is no descriptor left for its work: it comes again.
             self._host.log.warning("scanner's connection failed", extra={"slot": slot, "error": str(error)})
         finally:
             if self._connections.get(slot) is connection:

@@ -54,8 +54,8 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
                     view = subject.pids()["view.main"]
                     os.kill(view, number)
                     seconds = []
-                    until_then = time.monotonic() + _TROUBLE_SECONDS
-                    while time.monotonic() < until_then:
+                    end = time.monotonic() + _TROUBLE_SECONDS
+                    while time.monotonic() < end:
                         seconds.append(order(client, "fusion"))
                         time.sleep(_PAUSE)
                     yield from latencies(seconds, case=f"fusion, its view {word}")
