@@ -34,6 +34,7 @@ SECTIONS = {
     "[limits.shell]": "protocols.supervision:Policy",
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",
     "[limits.process.KIND]": "protocols.limits:ProcessLimits",
+    "[limits.groups]": "fustor.runtime.cgroups:GroupLimits",
     "[limits.quarantine]": "protocols.quarantine:QuarantinePolicy",
     "[limits.watcher]": "actors.watcher.limits:WatcherLimits",
     "[limits.scanner]": "actors.scanner.worker:ScannerLimits",

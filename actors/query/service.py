@@ -22,6 +22,7 @@ from actors.query.stores import Stores
 from fustor.runtime.actor import Host
 from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.pace import next_multiple
 from fustor.runtime.rlimits import raise_descriptor_limit
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Fence, serve_zap
@@ -149,4 +150,4 @@ async def _measure(host: Host, stores: Stores, server: HttpServer | None) -> Non
             host.gauges[f"generation.{name}"] = lease.face.generation if lease else 0
             if lease:
                 lease.close()
-        await trio.sleep(_GAUGE_SECONDS)
+        await next_multiple(_GAUGE_SECONDS)

@@ -42,7 +42,7 @@ class ViewLimits:
         readers: read transactions at a time, of all processes together.
         commit_seconds: a transaction takes in what is queued for at most so long.
         commit_bytes: and at most so many bytes of items.
-        ack_seconds: acknowledgements are repeated this often, for PUB loses.
+        ack_seconds: acknowledgements are repeated this often, for a publisher may lose them.
         ack_gap_seconds: and are at least so far apart.
         retry_seconds: pause after the disk was full.
         queue: batches waiting in the socket, for each syncer.
@@ -53,7 +53,7 @@ class ViewLimits:
     readers: int = attrs.field(default=512, validator=between(1, 65536))
     commit_seconds: float = attrs.field(default=0.03, validator=between(0.001, 10))
     commit_bytes: int = attrs.field(default=16 << 20, validator=between(1, 1 << 32))
-    ack_seconds: float = attrs.field(default=0.25, validator=between(0.01, 60))
+    ack_seconds: float = attrs.field(default=1.0, validator=between(0.01, 60))
     ack_gap_seconds: float = attrs.field(default=0.005, validator=between(0, 60))
     retry_seconds: float = attrs.field(default=0.5, validator=between(0.01, 3600))
     queue: int = attrs.field(default=16, validator=between(1, 10_000))

@@ -21,6 +21,7 @@ from actors.view.config import ViewConfig
 from actors.view.forbidden import Forbidden
 from actors.view.store import open_store, set_aside
 from fustor.runtime.actor import Host
+from fustor.runtime.audience import Audience
 from fustor.runtime.config import structure
 from fustor.runtime.handling import note_of
 from fustor.runtime.keys import AuthorizedKeys, load_secret
@@ -35,6 +36,8 @@ from protocols.errors import MachineError, ProtocolError
 ROLES = frozenset(("agent",))
 #: Seconds between looks for reader slots of processes that died.
 RECLAIM_SECONDS = 5.0
+#: Seconds between looks for listeners whose key was withdrawn.
+KEYS_SECONDS = 0.5
 
 
 def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
@@ -65,9 +68,10 @@ class View:
         self._note = note_of(host.name, host.log)
         self._specs = [source.spec() for source in config.sources]
         self._fence = Fence(AuthorizedKeys(config.authorized))
+        self._audience = Audience(self._fence)
         self._news = trio.Event()
         self._acks: list[list[bytes]] = []
-        self._reclaim_at = -math.inf
+        self._reclaim_at = self._look_at = -math.inf
 
     async def run(self) -> None:
         """Work until asked to stop."""
@@ -90,10 +94,11 @@ class View:
                 self._data = MeshSocket(data)
                 sockets.append(self._data)
                 acks = open_socket(
-                    context, zmq.PUB, bind=config.acks, curve=curve, held=self._host.inherited(config.acks_listen)
+                    context, zmq.XPUB, bind=config.acks, curve=curve, held=self._host.inherited(config.acks_listen)
                 )
                 self._pub = MeshSocket(acks)
                 sockets.append(self._pub)
+                nursery.start_soon(self._greet)
                 nursery.start_soon(self._acknowledge)
                 nursery.start_soon(self._serve)
                 await self._host.stop_requested.wait()
@@ -229,6 +234,17 @@ class View:
 
     # -- acknowledgements ---------------------------------------------------------------------------------------------
 
+    async def _greet(self) -> None:
+        """Who subscribes hears what is committed at once."""
+        while True:
+            frames = await self._pub.receive_frames()
+            try:
+                self._audience.joined(frames[0])
+            except ProtocolError as error:
+                self._host.log.warning("a subscription was refused", extra={"error": str(error)})
+            else:
+                self._news.set()
+
     async def _acknowledge(self) -> None:
         """Say what is committed: soon after each commit, and again and again."""
         limits = self._limits
@@ -246,6 +262,9 @@ class View:
 
     def _look_after(self) -> None:
         now = trio.current_time()
+        if now >= self._look_at:
+            self._look_at = now + KEYS_SECONDS
+            self._audience.look()
         if self._acks and now >= self._reclaim_at:
             self._reclaim_at = now + RECLAIM_SECONDS
             reader = self._writer.reader()

@@ -1,10 +1,12 @@
-"""Configurations pushed from afar: until the agent's payloads run them."""
+"""Configurations pushed from afar: until the agent's payloads run them, or have left a bad one again."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from benchmarks.bench import Bench, Measure
 from benchmarks.errors import WrongAnswerError
@@ -15,9 +17,15 @@ from benchmarks.web import until
 from fustor.admin.client import Client
 from fustor.admin.state import State
 from protocols.desired import Outcome
+from tests.support.sides import Sides
 
 #: Seconds between two looks, and that a push may take.
 _LOOK, _PATIENCE = 0.005, 60.0
+#: Limits of stand-ins for scanners (``tests/support/sides.py``) that no process survives.
+_BAD: dict[str, dict[str, Any]] = {
+    "crashes at once": {"native": "/"},
+    "hangs in C": {"expression": "^(a+)+$", "names": ["a" * 64 + "b"]},
+}
 #: Pushes; each is on probation for a while, so they follow each other without waiting for its end.
 _PUSHES = 20
 
@@ -38,6 +46,31 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             subject.stop()
     finally:
         subject.stop()
+    for what, limits in _BAD.items():
+        with bench.state() as folder:
+            folder.mkdir()
+            yield Sample("last known good again", _leave(folder, limits) * 1e3, "ms", "less", case=what)
+
+
+def _leave(folder: Path, limits: dict[str, Any]) -> float:
+    """Seconds from the push of a bad configuration until everything runs with the one before."""
+    sides = Sides(folder, heartbeat=1.0)
+    try:
+        sides.fusion.start()
+        sides.agent.start()
+        until(sides.all_running, "all payloads of both sides", _PATIENCE, _LOOK)
+        start = time.perf_counter()
+        revision = sides.push(sides.document(**limits), reason="benchmark")
+
+        def left() -> bool:
+            told = sides.configuration()
+            return (told.get("attempted"), told.get("outcome")) == (revision, Outcome.FAILED.value)
+
+        until(left, "the bad configuration to be left", _PATIENCE, _LOOK)
+        until(sides.all_running, "everything with the one before", _PATIENCE, _LOOK)
+        return time.perf_counter() - start
+    finally:
+        sides.close()
 
 
 def _push(client: Client, root: str, turn: int) -> float:
@@ -60,7 +93,8 @@ MEASURE = Measure(
     "configuration",
     "Configurations from afar",
     "A configuration with another pattern is pushed for a running agent: until Fusion knows that every payload has "
-    "accepted it and works by it, with the same processes.",
+    "accepted it and works by it, with the same processes. And bad ones, which stand-ins for the scanners accept and "
+    "then crash by, or hang by (in C, with the interpreter's lock): until everything runs with the one before.",
     run,
     lambda subject: isinstance(subject, Fustor),
     "own",

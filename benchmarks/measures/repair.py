@@ -28,6 +28,8 @@ _PAYLOADS = {
 }
 #: Seconds between two questions, that an answer may take before it is asked for again, and that all may take.
 _LOOK, _ANSWER, _PATIENCE = 0.005, 0.25, 60.0
+#: Seconds in which counters of everything come to Fusion: a beat and a heartbeat, twice.
+_SETTLE = 4.0
 
 
 @attrs.define
@@ -79,6 +81,12 @@ class _Eye:
             return {status["name"]: status["pid"] for status in one["payloads"] if status["state"] == "running"}
         return {}
 
+    def looked(self) -> dict[tuple[str, int], int]:
+        """How many entries each scanner process has looked at."""
+        (side,) = self.ask("payloads", agent="local")["sides"]
+        scanners = [status for status in side["payloads"] if status["name"].startswith("scanner.")]
+        return {(status["name"], status["pid"]): status["counters"].get("entries", 0) for status in scanners}
+
     def link(self) -> dict[str, Any]:
         """The agent."""
         agents: list[dict[str, Any]] = self.ask("agents")["agents"]
@@ -109,7 +117,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             assert subject.cluster is not None
             eye = _Eye(State(subject.cluster.state))
             eye.wait_all()
-            yield from _deaths(subject, eye)
+            yield from _deaths(subject, eye, bench)
             yield from _hangs(subject, eye)
             yield from _controls(subject, eye)
             start = time.perf_counter()
@@ -145,15 +153,20 @@ def _seconds(metric: str, start: float, *, case: str, better: Better = "less") -
     return Sample(metric, (time.perf_counter() - start) * 1e3, "ms", better, case)
 
 
-def _deaths(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
-    """kill -9 of each payload, one after the other."""
+def _deaths(subject: Fustor, eye: _Eye, bench: Bench) -> Iterator[Sample]:
+    """kill -9 of each payload, one after the other, and what is looked at again because of it."""
     for side, names in _PAYLOADS.items():
         for name in names:
             eye.events()
+            before = eye.looked()
             start = time.perf_counter()
             os.kill(subject.pids()[name], signal.SIGKILL)
             yield from _follow(eye, side, name, "exit", start, case="payload killed")
             eye.wait_all()
+            subject.wait_complete(bench.tree)
+            time.sleep(_SETTLE)
+            again = sum(count - before.get(process, 0) for process, count in eye.looked().items())
+            yield Sample("entries looked at again", again, "entries", "less", case=f"{name} killed")
 
 
 def _hangs(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
@@ -215,12 +228,12 @@ MEASURE = Measure(
     "repair",
     "What dies or hangs",
     "As Fusion sees it, asked every 5 ms. A payload killed with SIGKILL: until its exit is an event at Fusion, and "
-    "until it runs again (each of the seven once); stopped with SIGSTOP: until the hang is seen with its evidence, and "
-    "until it runs again. A control actor killed or stopped: until the next one has adopted every payload, with the "
-    "same pids, and has heard from each (of an agent: and this is known at Fusion); Fusion's: until the agent is in "
-    "session again, too, which comes back at a random moment of its heartbeat interval. An agent that is told to stop: "
-    "until its goodbye (it stops its payloads first). Guardian and control actor of an agent stopped with SIGSTOP: "
-    "until it is lost.",
+    "until it runs again (each of the seven once), and how many entries of the tree are looked at again (lstat) "
+    "because of it; stopped with SIGSTOP: until the hang is seen with its evidence, and until it runs again. A "
+    "control actor killed or stopped: until the next one has adopted every payload, with the same pids, and has "
+    "heard from each (of an agent: and this is known at Fusion); Fusion's: until the agent is in session again, too, "
+    "which comes back at a random moment of its heartbeat interval. An agent that is told to stop: until its goodbye "
+    "(it stops its payloads first). Guardian and control actor of an agent stopped with SIGSTOP: until it is lost.",
     run,
     lambda subject: isinstance(subject, Fustor),
     "own",

@@ -16,6 +16,7 @@ import attrs
 
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
+from fustor.runtime.cgroups import GroupLimits
 from fustor.runtime.config import ConfigFaults, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.deny import DataDeny
@@ -96,6 +97,7 @@ class AgentLimits:
         audit: size of the audit log.
         probation: when a configuration of Fusion is good, and when it is bad.
         process: memory, CPU, descriptors and output of each process.
+        groups: the control groups by which the kernel holds memory.
         quarantine: when work that kills whoever handles it is left alone.
         watcher, scanner, syncer: passed on to these payloads, which validate them.
     """
@@ -106,6 +108,7 @@ class AgentLimits:
     audit: AuditLimits = attrs.field(factory=AuditLimits)
     probation: ProbationPolicy = attrs.field(factory=ProbationPolicy)
     process: AgentProcesses = attrs.field(factory=AgentProcesses)
+    groups: GroupLimits = attrs.field(factory=GroupLimits)
     quarantine: QuarantinePolicy = attrs.field(factory=QuarantinePolicy)
     watcher: dict[str, Any] = attrs.Factory(dict)
     scanner: dict[str, Any] = attrs.Factory(dict)

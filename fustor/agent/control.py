@@ -90,6 +90,7 @@ class AgentControl:
             holds=os.path.join(state, "holds.json"),
             rungs=frozenset({Rung.CONFIGURATION}),
             quarantine=config.limits.quarantine,
+            groups=config.limits.groups,
             cases=os.path.join(state, "quarantine.json"),
         )
         self.desired = Desired(config, self.shell, specs=self._specs, ask=self._want_document, log=log)

@@ -16,6 +16,7 @@ from fustor.fusion.desired import DesiredLimits
 from fustor.fusion.listening import listening
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
+from fustor.runtime.cgroups import GroupLimits
 from fustor.runtime.config import between, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.source import NAME
@@ -126,6 +127,7 @@ class FusionLimits:
         audit: size of the audit log.
         configuration: what is kept of agents' configurations.
         process: memory, CPU, descriptors and output of each process.
+        groups: the control groups by which the kernel holds memory.
         quarantine: when work that kills whoever handles it is left alone.
         view, query: passed on to these payloads, which validate them.
     """
@@ -136,6 +138,7 @@ class FusionLimits:
     audit: AuditLimits = attrs.field(factory=AuditLimits)
     configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
     process: FusionProcesses = attrs.field(factory=FusionProcesses)
+    groups: GroupLimits = attrs.field(factory=GroupLimits)
     quarantine: QuarantinePolicy = attrs.field(factory=QuarantinePolicy)
     view: dict[str, Any] = attrs.Factory(dict)
     query: dict[str, Any] = attrs.Factory(dict)

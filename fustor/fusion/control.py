@@ -100,6 +100,7 @@ class FusionControl:
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),
             quarantine=config.limits.quarantine,
+            groups=config.limits.groups,
             cases=os.path.join(state, "quarantine.json"),
         )
         # Whoever follows goes on across our lives, so their numbers grow across them.

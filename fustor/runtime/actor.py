@@ -511,8 +511,8 @@ def _report(error: BaseException) -> None:
     """The traceback on stderr, without the groups of one that nurseries wrap around it."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
-    # Where memory is short the traceback may be what there is none for.
-    with contextlib.suppress(MemoryError):
+    # Where memory or descriptors are short the traceback may be what there is none for.
+    with contextlib.suppress(Exception):
         traceback.print_exception(error)
         sys.stderr.flush()
 

@@ -46,10 +46,14 @@ class GuardianLimits:
     ``[limits.guardian]``
 
     Attributes:
+        frozen_seconds: without a beat after which a control actor that was stopped by a signal is replaced.
+        hang_seconds: the same of one that is not frozen: it may only be waiting for a processor.
         rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
         adopt_seconds: how long a successor waits for them to join before it kills them.
     """
 
+    frozen_seconds: float = attrs.field(default=1.5, validator=between(1.0, 3600))
+    hang_seconds: float = attrs.field(default=4.0, validator=between(1.0, 3600))
     rejoin_seconds: float = attrs.field(default=10.0, validator=between(0, 3600))
     adopt_seconds: float = attrs.field(default=5.0, validator=between(0, 3600))
 
@@ -203,6 +207,8 @@ def launch(
             "control_fds": list(control_fds),
             "grace": grace_seconds,
             "successor": "supervisor" if supervised else "survivors",
+            "beat_timeout": limits.frozen_seconds,
+            "hang_timeout": limits.hang_seconds,
             "rejoin_timeout": limits.rejoin_seconds,
             "adopt_timeout": limits.adopt_seconds,
         },

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,8 @@ from protocols.errors import FustorError, MachineError, ProtocolError, RequestEr
 
 #: Largest packet, either way; the guardian's ``channel.MAX_PACKET``.
 MAX_PACKET = 65536
+#: struct ucred of unix(7): pid, uid, gid.
+_CREDENTIALS = struct.Struct("=iII")
 
 
 class KeeperGone(FustorError):  # noqa: N818 - says what is the case, as trio's exceptions do
@@ -274,6 +277,14 @@ class Keeper:
         if self._gone:
             raise KeeperGone("the guardian is gone")
         await self._send(b'{"op":"beat"}')
+
+    def guardian(self) -> int:
+        """The pid of the guardian that we are connected to (unix(7), SO_PEERCRED); 0 when that is not known."""
+        try:
+            told = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return 0
+        return int(_CREDENTIALS.unpack(told)[0])
 
     async def wait_succession(self) -> None:
         """Wait until the next successor of the guardian has taken us over."""

@@ -30,6 +30,8 @@ import attrs
 import trio
 import zmq
 
+from fustor.runtime.cgroups import OFF, GroupLimits, Groups
+from fustor.runtime.cgroups import find as find_groups
 from fustor.runtime.durable import read_json, write_json
 from fustor.runtime.evidence import last_lines, proc_facts, size_of, stacks
 from fustor.runtime.guard import guarded
@@ -45,7 +47,7 @@ from protocols.codec import decode, encode
 from protocols.errors import MachineError, ProtocolError, RequestError
 from protocols.happenings import Story
 from protocols.ladder import Rung
-from protocols.limits import LIMITS, Exceeded, Meter, ProcessLimits, Reading, Told
+from protocols.limits import LIMITS, MEMORY, Exceeded, Meter, ProcessLimits, Reading, Told
 from protocols.messages import Beat, Configure, Hello, PayloadStatus, Stop, Welcome
 from protocols.quarantine import Case, Quarantined, QuarantinePolicy, blames
 from protocols.supervision import (
@@ -105,7 +107,7 @@ class _Payload:
     Attributes:
         supervisor: its life.
         spec: what is wanted; None for one that was found and is not wanted.
-        peer: routing id of its connection; None before Hello.
+        peer: routing id of its connection; None before Hello. ``welcomed``: the one by which it was.
         beat: the last one of the process that runs, and ``heard``, when it came.
         wake_at: when its supervisor wants a tick.
         software: what it said that it is.
@@ -114,11 +116,13 @@ class _Payload:
         sampled_at: when the last one was taken.
         meter: judges the samples by the limits; None for a process that is not wanted.
         imposed: the limits that the kernel was told; None for none yet.
+        group_kills: how many the kernel had killed for want of memory in its control group when those were told.
     """
 
     supervisor: Supervisor
     spec: PayloadSpec | None
     peer: bytes | None = None
+    welcomed: bytes | None = None
     beat: Beat | None = None
     heard: float = -math.inf
     wake_at: float | None = None
@@ -129,12 +133,18 @@ class _Payload:
     cpu_permille: int = 0
     meter: Meter | None = None
     imposed: ProcessLimits | None = None
+    group_kills: int = 0
+
+    def look_away(self) -> None:
+        """There is nothing more to be seen of its process."""
+        if self.vitals is not None:
+            self.vitals.close()
+        self.vitals = None
 
     def let_go(self) -> None:
         """Its process is gone, or another one."""
-        if self.vitals is not None:
-            self.vitals.close()
-        self.vitals = self.sample = self.meter = self.imposed = None
+        self.look_away()
+        self.sample = self.meter = self.imposed = None
         self.cpu_permille = 0
 
 
@@ -174,6 +184,7 @@ class Shell:
         rungs: what can be done on this side for a payload that fails again and again, beside starting it.
         quarantine: when work that kills is kept from the payloads.
         cases: file for that work; empty: it is not kept.
+        groups: control groups for the processes; None: none.
         run: working directory of the payloads.
 
     Attributes:
@@ -198,6 +209,7 @@ class Shell:
         rungs: frozenset[Rung] = frozenset(),
         quarantine: QuarantinePolicy | None = None,
         cases: str = "",
+        groups: GroupLimits | None = None,
         run: str = ".",
     ) -> None:
         self.story = Story()
@@ -228,6 +240,8 @@ class Shell:
         #: Processes that can't be killed, by the names that they have now.
         self._abandoned: set[str] = set()
         self._oom_kills = oom_kills()
+        self._group_limits = groups or GroupLimits(OFF)
+        self._groups: Groups | None = None
         self._nursery: trio.Nursery | None = None
         self._orders: deque[tuple[_Payload, Spawn | Kill | Abandon | None]] = deque()
         self._ordered = trio.Event()
@@ -246,6 +260,7 @@ class Shell:
         """
         try:
             self._read_holds()
+            self._find_groups()
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self._adopt(await self._keeper.table())
@@ -261,6 +276,18 @@ class Shell:
                 nursery.start_soon(self._guard, "beat", self._beat)
         finally:
             self.close()
+
+    def _find_groups(self) -> None:
+        """The shell goes into its control group, if there are any; also a guardian that a payload has started."""
+        pids = [os.getpid(), *filter(None, [self._keeper.guardian()])]
+        try:
+            if self._groups is None:
+                self._groups = find_groups(self._group_limits.parent, pids)
+            else:
+                self._groups.keep(pids)
+        except (MachineError, OSError) as error:
+            self._log.error("limits are held without control groups", extra={"error": str(error)})
+            self.tell("", "side", f"limits are held without control groups: {error}")
 
     def close(self) -> None:
         """Close the lifeline; what runs goes on. Idempotent, and done by :meth:`run` at its end."""
@@ -573,6 +600,8 @@ class Shell:
     def _retire(self, payload: _Payload) -> None:
         """It is gone and not wanted: drop it here and in the guardian's table."""
         payload.let_go()
+        if self._groups is not None:
+            self._groups.remove(payload.supervisor.name)
         del self._payloads[payload.supervisor.name]
         self._orders.append((payload, None))
         self._ordered.set()
@@ -607,7 +636,9 @@ class Shell:
             self.counters["strangers"] += 1
             return
         payload.peer = frames[0]
-        self._send(payload, Welcome(incarnation=self.incarnation, beat_ms=self._beat_ms))
+        welcome = Welcome(incarnation=self.incarnation, beat_ms=self._beat_ms)
+        if payload.welcomed != payload.peer or isinstance(message, Hello):
+            payload.welcomed = payload.peer if self._send(payload, welcome) else None
         if isinstance(message, Hello):
             payload.software = message.software[:64]
             self._feed(payload, Greeted(message.token, message.revision))
@@ -671,7 +702,7 @@ class Shell:
             self._impose(payload)
             sample = payload.vitals.sample()
         except ProcessGone:
-            payload.let_go()  # its exit is on the way
+            payload.look_away()  # its exit is on the way, and is judged by the last sample
             return
         now = trio.current_time()
         passed, payload.sample, payload.sampled_at = now - payload.sampled_at, sample, now
@@ -688,9 +719,13 @@ class Shell:
         if payload.meter is None:
             payload.meter = Meter(limits)
         payload.meter.limits = limits
-        fault = impose(payload.supervisor.pid, limits)
+        name, pid = payload.supervisor.name, payload.supervisor.pid
+        fault = impose(pid, limits)
+        if self._groups is not None:
+            payload.group_kills = self._groups.kills(name)
+            fault = ", ".join(filter(None, (fault, self._groups.impose(name, pid, limits))))
         if fault:
-            self._log.warning("limits can't be set", extra={"payload": payload.supervisor.name, "error": fault})
+            self._log.warning("limits can't be set", extra={"payload": name, "error": fault})
 
     def _judge(self, payload: _Payload, sample: Sample) -> None:
         """What it uses, measured against its limits."""
@@ -833,6 +868,7 @@ class Shell:
         while True:
             with trio.move_on_after(RECONCILE_SECONDS):
                 await self._keeper.wait_succession()
+                self._find_groups()
             self._keeper.overflowed = False
             entries = {entry.name: entry for entry in await self._keeper.table()}
             for name in [name for name in self._abandoned if name in entries and not entries[name].running]:
@@ -875,9 +911,12 @@ class Shell:
     def _exited(self, payload: _Payload, gone: Exit, *, fresh: bool) -> Exited:
         """How a process has ended, with the limit that it ran into; ``fresh``: just now."""
         how, kind, meter = _how(gone), _kind(gone), payload.meter
-        if fresh and gone.signal == signal.SIGKILL and oom_kills() > self._oom_kills:
-            # The kernel counts those that it kills for want of memory.
-            kind = "oom"
+        if fresh and gone.signal == signal.SIGKILL:
+            # The kernel counts those that it kills for want of memory, and in which group it was wanting.
+            if self._groups is not None and self._groups.kills(payload.supervisor.name) > payload.group_kills:
+                kind = MEMORY
+            elif oom_kills() > self._oom_kills:
+                kind = "oom"
         if meter is not None and payload.sample is not None:
             mapped = payload.sample.rss_bytes - payload.sample.own_bytes
             kind = meter.exit_kind(kind, gone.code, max(0, gone.maxrss - mapped))

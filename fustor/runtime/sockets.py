@@ -95,6 +95,8 @@ def _set_options(socket: zmq.Socket[bytes], endpoint: str, hwm: int, max_size: i
     socket.handshake_ivl = HANDSHAKE
     if socket.type == zmq.ROUTER:
         socket.router_mandatory = True  # else a message that can't be routed is dropped without a word
+    if socket.type == zmq.XPUB:
+        socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # each subscriber is told of, also to what another one has already
     if socket.type in (zmq.DEALER, zmq.PUSH):
         socket.immediate = True  # else messages queue up for a peer that is not there
     if endpoint.startswith("tcp://"):

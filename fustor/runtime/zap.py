@@ -10,7 +10,7 @@ socket asks a :class:`Fence` who sent each message: it compares with the allow-l
 key that is not in it any more by shutting its TCP connection down, which libzmq takes for a peer that left.
 
 What this module does not do: look for withdrawn keys by itself. A connection that sends nothing gets nothing either,
-except from a PUB socket.
+except from a publisher (:mod:`fustor.runtime.audience`).
 """
 
 from __future__ import annotations
@@ -183,6 +183,14 @@ class Connection:
                 return cls(fd, own.getpeername())
         except OSError:
             return cls(-1, None)  # it is gone already
+
+    def is_open(self) -> bool:
+        """Whether it is there, and not another one that got its descriptor."""
+        try:
+            with _duplicate(self.fd) as own:
+                return bool(own.getpeername() == self.peer)
+        except OSError:
+            return False
 
     def end(self) -> bool:
         """Shut it down; False when it is gone already."""

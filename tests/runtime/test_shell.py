@@ -20,6 +20,7 @@ import pytest
 import trio
 import zmq
 
+from fustor.runtime.cgroups import GroupLimits
 from fustor.runtime.handling import Handling
 from fustor.runtime.keeper import Keeper, open_keeper
 from fustor.runtime.payload import PayloadSpec
@@ -36,7 +37,10 @@ RELAY = ROOT / "tests" / "guardian" / "relay.py"
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 PAYLOAD = """
+import errno
 import os
+import subprocess
+import sys
 import time
 import trio
 from fustor.runtime.actor import run_actor
@@ -61,6 +65,15 @@ def build(config):
             time.sleep(1000)
         host.outstanding = config["mode"] == "stall"
         host.ready(mode=config["mode"])
+        if config["mode"] == "children" and not os.path.exists("once"):
+            open("once", "w").close()
+            code = "import sys; kept = b'x' * (180 << 20); sys.stdin.read()"  # each within the limits of a process
+            kept = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) for _ in range(2)]
+        while config["mode"] == "full":
+            if os.path.exists("go"):
+                os.unlink("go")
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            await trio.sleep(0.01)
         if config["mode"] == "stubborn":
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
@@ -109,7 +122,12 @@ class Stage:
 
     @asynccontextmanager
     async def shell(
-        self, *specs: PayloadSpec, policy: Policy = POLICY, holds: str = "", cases: str = ""
+        self,
+        *specs: PayloadSpec,
+        policy: Policy = POLICY,
+        holds: str = "",
+        cases: str = "",
+        groups: GroupLimits | None = None,
     ) -> AsyncIterator[Shell]:
         """A shell that is cancelled, not stopped, at the end: as if it were killed."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -123,6 +141,7 @@ class Stage:
             log_folder=str(self.run.parent / "log"),
             holds=holds,
             cases=cases,
+            groups=groups,
             run=str(self.run),
         )
         shell.set_desired(specs)
@@ -269,6 +288,24 @@ async def test_limits_hold_for_what_runs_and_change_without_a_restart(stage: Sta
         await until(lambda: status(shell, "a.0").vitals["fds_limit"] == 90, "the new limits")
         assert resource.prlimit(pid, resource.RLIMIT_DATA)[0] == less.limits.data_bytes
         assert (await running(shell, "a.0"))["a.0"] == pid
+
+
+async def test_who_looks_between_a_death_and_the_news_of_it_does_not_lose_why(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fustor.runtime.shell.VITALS_SECONDS", 0.02)
+    guardian = json.loads((stage.run / "table.json").read_text())["guardian"]
+    async with stage.shell(stage.spec("a", "full")) as shell:
+        await until(lambda: status(shell, "a").state == "running" and status(shell, "a").vitals, "it to run")
+        payload = shell._payloads["a"]
+        os.kill(guardian, signal.SIGSTOP)
+        try:
+            (stage.run / "go").touch()
+            await until(lambda: payload.vitals is None, "a look at the dead")
+        finally:
+            os.kill(guardian, signal.SIGCONT)
+        await until(lambda: status(shell, "a").cause, "the news of its death")
+        assert status(shell, "a").cause == "fds"
 
 
 async def test_a_program_that_is_not_there_is_tried_again(stage: Stage) -> None:

@@ -27,6 +27,7 @@ from actors.query.answer import Answer, Stream
 from actors.query.http.lobby import Lobby
 from actors.query.http.request import Fault, Request, RequestLimits, RequestParser
 from actors.query.http.response import Gzip, accepts_gzip, date_line, fault, head, options, refused_method
+from fustor.runtime.pace import next_multiple
 
 #: Bytes taken from a socket at once.
 _RECEIVE = 64 << 10
@@ -197,7 +198,7 @@ class HttpServer:
                 seconds = patience.get(connection.state)
                 if seconds is not None and self.tick - connection.since > seconds:
                     connection.expire()
-            await trio.sleep(period)
+            await next_multiple(period)
 
 
 @attrs.define(eq=False)
