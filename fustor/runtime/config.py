@@ -306,7 +306,7 @@ def read_toml(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        raise ConfigError("(file)", Shown(path), f"it can't be read: {error.strerror}") from None
+        raise ConfigError("(file)", Shown(path), f"it can't be read: {error.strerror}") from error
     if len(content) > LARGEST_FILE:
         raise ConfigError("(file)", Shown(path), f"at most {LARGEST_FILE} bytes are accepted")
     try:

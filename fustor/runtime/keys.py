@@ -10,6 +10,7 @@ What this module does not do: sign, derive or revoke on its own; who is let in i
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -34,6 +35,9 @@ KEY_CHARACTERS = 40
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 _Signature = tuple[int, int, int, int]
+
+#: There are no descriptors, or there is no memory: open(2).
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def _check_role(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -221,7 +225,7 @@ class AuthorizedKeys:
 
     A key that is found costs one ``stat`` of its file; one that is not makes the folder be read again. So additions,
     changes and removals hold from the next connection on. A file that is no key is logged, once per change, and passed
-    over.
+    over. While this process can open nothing more removals hold all the same, and additions do not.
 
     Args:
         folder: need not exist yet.
@@ -238,10 +242,15 @@ class AuthorizedKeys:
     def lookup(self, public: str) -> tuple[str, str] | None:
         """(name, role) of the owner of a public key (Z85), or None."""
         known = self._known.get(public)
-        if known is None or _signature(known[0]) != self._files[known[0]][0]:
+        if known is None or not self._is_as_read(known[0]):
             self._read()
             known = self._known.get(public)
+            if known is not None and not self._is_as_read(known[0]):
+                return None  # it could not be read again, or has changed once more
         return None if known is None else (known[1].name, known[1].role)
+
+    def _is_as_read(self, path: str) -> bool:
+        return _signature(path) == self._files[path][0]
 
     def signature(self) -> object:
         """Differs from an earlier one when files were added, removed or replaced meanwhile."""
@@ -253,6 +262,8 @@ class AuthorizedKeys:
         except FileNotFoundError:
             paths = []
         except OSError as error:
+            if error.errno in _EXHAUSTED:
+                return  # that is no fault of the list: who was on it, and whose file is as it was, still is
             # Nobody is let in on a list that can't be read.
             if not self._unreadable:
                 _log.error("authorized keys can't be read", extra={"folder": self.folder, "error": error.strerror})
@@ -268,7 +279,10 @@ class AuthorizedKeys:
                 continue
             old = self._files.get(path)
             changed = old is None or old[0] != signature
-            pair = self._load(path) if old is None or changed else old[1]
+            try:
+                pair = self._load(path) if old is None or changed else old[1]
+            except OSError:
+                return  # as above
             files[path] = (signature, pair)
             if pair is None:
                 continue
@@ -281,8 +295,11 @@ class AuthorizedKeys:
         self._files, self._known = files, known
 
     def _load(self, path: str) -> KeyPair | None:
+        """The key in a file; None for none. Raises OSError when there is nothing left to read with."""
         try:
             return load_public(path)
         except FustorError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _EXHAUSTED:
+                raise error.__cause__ from None
             _log.error("not an authorized key: %s", error)
             return None

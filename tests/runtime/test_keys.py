@@ -3,6 +3,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -147,3 +148,28 @@ def test_a_bad_file_is_told_once_and_spoils_nothing(tmp_path: Path, caplog: pyte
     assert len(messages) == 2
     assert any("bad.pub" in message for message in messages)
     assert any("authorized twice" in message for message in messages)
+
+
+def test_without_descriptors_who_is_known_stays_and_who_is_removed_does_not(tmp_path: Path) -> None:
+    keys = AuthorizedKeys(str(tmp_path))
+    pairs = [load_or_create(str(tmp_path / f"{name}.key"), name, "agent") for name in ("one", "two", "three", "four")]
+    one, two, three, four = pairs
+    for pair in (one, two, three):
+        write_public(str(tmp_path / f"{pair.name}.pub"), pair)
+        assert keys.lookup(pair.public) == (pair.name, "agent")
+    write_public(str(tmp_path / "four.pub"), four)
+    os.unlink(tmp_path / "two.pub")
+    os.utime(tmp_path / "three.pub", (1, 1))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        found = [keys.lookup(pair.public) for pair in pairs]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found == [("one", "agent"), None, None, None]
+    assert [keys.lookup(pair.public) for pair in pairs] == [
+        ("one", "agent"),
+        None,
+        ("three", "agent"),
+        ("four", "agent"),
+    ]
