@@ -102,7 +102,7 @@ def enroll(
 
 
 def revoke(
-    name: Annotated[str, typer.Argument(help="Whose keys; or a public key.")],
+    name: Annotated[str, typer.Argument(help="Whose keys; or a public key, after -- if it begins with a dash.")],
     role: Annotated[str, typer.Option("--role", "-r", help="Only those with this role.")] = "",
     state: StateOption = None,
     as_json: JsonOption = False,

@@ -61,7 +61,8 @@ def test_a_key_is_made_enrolled_and_revoked(state: State, tmp_path: Path) -> Non
 
 def test_up_lets_nobody_in_who_was_shut_out(state: State, data: str) -> None:
     own = load_secret(str(state.agent.keys / "agent.key")).public
-    assert run("revoke", own, "--state", str(state.folder))[0] == 0
+    # A key may begin with a dash.
+    assert run("revoke", "--state", str(state.folder), "--", own)[0] == 0
     prepare(state, data)
     assert lookup(state, own) is None
 
