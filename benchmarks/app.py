@@ -79,7 +79,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--keep", action="store_true", help="keep the trees, and say where they are")
     made.add_argument("--compare", type=Path, metavar="RESULT.json", help="say what got slower since that result")
     made.add_argument(
-        "--document", type=Path, metavar="RESULT.json", help="write docs/benchmarks.md from that result, and stop"
+        "--document",
+        action="append",
+        type=Path,
+        metavar="RESULT.json",
+        help="write docs/benchmarks.md from that result, and stop; repeatable, for trees of other sizes",
     )
     made.add_argument("--list", action="store_true", help="show measures and systems, and stop")
     made.add_argument(
@@ -105,7 +109,8 @@ def main(arguments: Sequence[str]) -> int:
             out.print(f"installed in {predecessor.place()}", markup=False, soft_wrap=True)
             return OK
         if options.document:
-            for path in document.write(result.load(options.document), CHECKOUT / "docs"):
+            whole = result.merge([result.load(path) for path in options.document])
+            for path in document.write(whole, CHECKOUT / "docs"):
                 out.print(f"wrote {path}", markup=False, soft_wrap=True)
             return OK
         return _measure(options, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,36 @@ class Result:
         key = Key(files, measure, sample.case, sample.subject or subject, sample.metric)
         before = self.series[key].values if key in self.series else ()
         self.series[key] = Series(key, sample.unit, sample.better, (*before, sample.value))
+
+
+def merge(results: Sequence[Result]) -> Result:
+    """
+    One result of several that were taken on one machine, with trees of other sizes or other measures.
+
+    Raises:
+        CannotRunError: they are of different machines, or of different software.
+    """
+    first, *others = results
+    whole = attrs.evolve(
+        first,
+        name=" and ".join(one.name for one in results),
+        trees=list(first.trees),
+        rounds=list(first.rounds),
+        failures=list(first.failures),
+        series=dict(first.series),
+    )
+    for one in others:
+        if (one.machine, one.software) != (first.machine, first.software):
+            raise CannotRunError(f"{one.name} is of another machine or version than {first.name}")
+        whole.repeats = max(whole.repeats, one.repeats)
+        whole.skipped = {**whole.skipped, **one.skipped}
+        whole.trees += [tree for tree in one.trees if tree not in whole.trees]
+        whole.rounds += one.rounds
+        whole.failures += one.failures
+        for key, series in one.series.items():
+            before = whole.series[key].values if key in whole.series else ()
+            whole.series[key] = attrs.evolve(series, values=(*before, *series.values))
+    return whole
 
 
 def save(result: Result, folder: Path) -> Path:

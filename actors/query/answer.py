@@ -54,7 +54,7 @@ NO_HEADERS = HeaderBlock(b"")
 class Answer:
     """
     Attributes:
-        status: 200, 304, 400, 404; never 5xx.
+        status: 200, 304, 400, 401, 403, 404; never 5xx.
         body: the body, or how to get it.
         headers: how fresh the answer is.
         etag: weak entity tag with its quotes; empty for none.

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import functools
 
-from actors.query.answer import Answer
+from actors.query.answer import Answer, HeaderBlock
 from actors.query.body import BodyLimits
 from actors.query.fstree import tree
 from actors.query.params import Params, SearchQuery, TreeQuery, parse_query, search_query, split_target, tree_query
 from actors.query.search import search
 from actors.query.statistics import statistics
 from actors.query.stores import Stores, ViewStore
+from fustor.runtime.access import EVERYTHING, ApiKeys, Grant
+from fustor.treestore.format import readable
 from fustor.treestore.render import json_object
 from protocols.errors import RequestError
 
@@ -32,31 +34,46 @@ class Api:
         stores: of the views.
         limits: of bodies.
         most_results, default_results: of one search.
+        keys: who may ask over HTTP; None: everybody.
     """
 
-    def __init__(self, stores: Stores, limits: BodyLimits, most_results: int, default_results: int) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        limits: BodyLimits,
+        most_results: int,
+        default_results: int,
+        keys: ApiKeys | None = None,
+    ) -> None:
         self._stores = stores
+        self._keys = keys
         self._limits = limits
         self._most_results = most_results
         self._default_results = default_results
         self._parsed: dict[bytes, tuple[ViewStore, TreeQuery]] = {}
 
-    def ask_target(self, target: bytes, if_none_match: str = "") -> Answer:
-        """The answer to GET ``target`` (path and query of a URL, percent-encoded)."""
+    def ask_target(self, target: bytes, if_none_match: str = "", key: bytes = b"") -> Answer:
+        """The answer to GET ``target`` (path and query of a URL, percent-encoded), asked with an API key."""
+        grant = EVERYTHING if self._keys is None else self._keys.grant(key)
         known = self._parsed.get(target)
-        if known is not None:
-            return tree(known[0], known[1], if_none_match, self._limits)
+        if known is not None and grant is not None:
+            store, wanted = known
+            if grant is not EVERYTHING and not grant.covers(store.view, wanted.names):
+                return forbidden(grant, store.view)
+            return tree(store, wanted, if_none_match, self._limits)
         try:
             path, query = split_target(target)
-            return self._route(target, path.decode("ascii", "replace"), query, if_none_match)
+            return self._route(target, path.decode("ascii", "replace"), query, if_none_match, grant)
         except RequestError as error:
             return bad_request(error)
 
-    def _route(self, target: bytes, path: str, query: bytes, if_none_match: str) -> Answer:
+    def _route(self, target: bytes, path: str, query: bytes, if_none_match: str, grant: Grant | None) -> Answer:
+        if path == "/health":
+            return self._health(grant)
+        if grant is None:
+            return no_key()
         if path == "/":
             return self._index()
-        if path == "/health":
-            return self._health()
         if path == "/fs/tree":
             operation, view = "tree", ""
         elif path.startswith(_VIEWS) and path.count("/") == 5:
@@ -71,12 +88,18 @@ class Api:
             return self._no_view(view)
         if operation == "tree":
             wanted = tree_query(params)
+            if not grant.covers(store.view, wanted.names):
+                return forbidden(grant, store.view)
             if len(target) <= _KEPT_TARGET:
                 if len(self._parsed) >= _KEPT_REQUESTS:
                     self._parsed.clear()
                 self._parsed[target] = store, wanted
             return tree(store, wanted, if_none_match, self._limits)
         if operation in OPERATIONS:
+            # Counts are of the whole view.
+            names = () if operation == "stats" else self._search_query(params).names
+            if not grant.covers(store.view, names):
+                return forbidden(grant, store.view)
             return self._other(operation, store, params)
         return self._no_endpoint(path)
 
@@ -131,9 +154,32 @@ class Api:
         }
         return Answer(200, json_object(body))
 
-    def _health(self) -> Answer:
+    def _health(self, grant: Grant | None) -> Answer:
+        """For whoever watches the service: that it answers needs no key, how its views are does."""
+        if grant is None:
+            return Answer(200, json_object({"status": "ok"}))
         views = {name: store.state() for name, store in self._stores.views.items()}
         return Answer(200, json_object({"status": "ok", "views": views}))
+
+
+def no_key() -> Answer:
+    """401: whoever asks has to show a key."""
+    accepted = "a key of this Fusion, as `fustor api-keys new` makes it on its host"
+    body = {"error": "the API key is missing, or is none", "field": "X-API-Key", "value": None, "accepted": accepted}
+    return Answer(401, json_object(body), HeaderBlock.of({"WWW-Authenticate": 'X-API-Key realm="fustor"'}))
+
+
+def forbidden(grant: Grant, view: str) -> Answer:
+    """403: the key is good, but not for this."""
+    views = None if grant.views is None else sorted(grant.views)
+    paths = None if grant.paths is None else [readable(b"/" + b"/".join(names)) for names in grant.paths]
+    body = {
+        "error": "the API key does not open this",
+        "field": "view" if views is not None and view not in views else "path",
+        "value": view if views is not None and view not in views else None,
+        "accepted": {"views": views, "paths": paths},
+    }
+    return Answer(403, json_object(body))
 
 
 def bad_request(error: RequestError) -> Answer:

@@ -91,6 +91,9 @@ class QueryConfig:
         query_listen: name of the inherited socket that listens there already; empty: there is none.
         key_file: key pair of this side, for the zmq endpoint when it is tcp.
         authorized: folder of the keys that may connect.
+        api_keys: folder of the keys of those who may ask over HTTP; empty: everybody may.
+        own_key: digest of the key of this host's own programs; empty: there is none.
+        is_open: everybody may ask as long as there has been no key.
         lease_seconds: a watermark older than this makes a source stale.
         limits: see QueryLimits.
     """
@@ -102,6 +105,9 @@ class QueryConfig:
     query_listen: str = ""
     key_file: str = ""
     authorized: str = ""
+    api_keys: str = ""
+    own_key: str = ""
+    is_open: bool = False
     lease_seconds: float = attrs.field(default=3.0, validator=between(0.1, 86400))
     limits: QueryLimits = QueryLimits()
 

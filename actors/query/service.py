@@ -19,6 +19,7 @@ from actors.query.http.request import Request
 from actors.query.http.server import HttpServer
 from actors.query.router import Router
 from actors.query.stores import Stores
+from fustor.runtime.access import ApiKeys
 from fustor.runtime.actor import Host
 from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
@@ -65,7 +66,8 @@ async def serve(host: Host, config: QueryConfig) -> None:
     stores = Stores(
         config.views, config.default_view, config.lease_seconds, host.counters, host.log, limits.query_cache_bytes
     )
-    api = Api(stores, limits.body(), limits.search_results, limits.search_default_results)
+    keys = ApiKeys(config.api_keys, own=config.own_key, is_open=config.is_open) if config.api_keys else None
+    api = Api(stores, limits.body(), limits.search_results, limits.search_default_results, keys)
     descriptors = raise_descriptor_limit()
     if limits.http_connections + _OTHER_DESCRIPTORS > descriptors:
         host.log.warning(
@@ -85,7 +87,7 @@ async def serve(host: Host, config: QueryConfig) -> None:
                 listener = socket.socket(fileno=os.dup(inherited))
 
                 def answer(request: Request) -> Answer:
-                    return api.ask_target(request.target, request.if_none_match.decode("latin-1"))
+                    return api.ask_target(request.target, request.if_none_match.decode("latin-1"), request.api_key)
 
                 server = HttpServer(answer, limits.http(), host.counters, host.log)
                 nursery.start_soon(_serve_http, server, listener, host.stop_requested, nursery)

@@ -11,6 +11,7 @@ import typer
 
 from fustor.admin import (
     agents,
+    apikeys,
     config,
     doctor,
     down,
@@ -68,6 +69,10 @@ def build() -> typer.Typer:
     for name, key_command in (("new", keys.new), ("enroll", keys.enroll), ("revoke", keys.revoke), ("list", keys.show)):
         key_commands.command(name)(key_command)
     app.add_typer(key_commands, name="keys")
+    api_keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say who may ask fs/tree over HTTP.")
+    for name, api_command in (("new", apikeys.new), ("revoke", apikeys.revoke), ("list", apikeys.show)):
+        api_keys.command(name)(api_command)
+    app.add_typer(api_keys, name="api-keys")
     app.add_typer(config.build(), name="config")
     held = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work that has killed whoever handled it.")
     held.command("list")(quarantine.list_command)

@@ -28,6 +28,7 @@ from fustor.admin.prepare import port_counts
 from fustor.admin.probe import ask_root
 from fustor.admin.processes import guardian
 from fustor.admin.state import Side, State
+from fustor.runtime.access import own_key
 from fustor.runtime.keys import load_public, load_secret
 from protocols.errors import FustorError, MachineError
 
@@ -140,7 +141,8 @@ def _rollup(state: State) -> dict[str, int]:
     if not state.exists():
         return {}
     try:
-        root = ask_root(str(state.fusion_config()["http"]), _PATIENCE)
+        key = own_key(str(state.fusion.folder))
+        root = ask_root(str(state.fusion_config()["http"]), _PATIENCE, key)
     except FustorError:
         return {}
     rollup: dict[str, int] = (root or {}).get("rollup") or {}

@@ -28,13 +28,14 @@ def url(address: str) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/fs/tree"
 
 
-def ask_root(address: str, seconds: float) -> dict[str, Any] | None:
+def ask_root(address: str, seconds: float, key: str = "") -> dict[str, Any] | None:
     """
     The root node of the default view, without children.
 
     Args:
         address: ``HOST:PORT`` that Fusion listens on.
         seconds: for connecting, and for each read.
+        key: to show, as :func:`fustor.runtime.access.own_key` has it; empty: none.
 
     Returns:
         The node; None when nobody answers yet, or what answers is not fs/tree.
@@ -42,7 +43,8 @@ def ask_root(address: str, seconds: float) -> dict[str, Any] | None:
     host, port = reachable(address)
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
-        connection.request("GET", "/fs/tree?path=/&max_depth=0", headers={"Connection": "close"})
+        headers = {"Connection": "close", **({"X-API-Key": key} if key else {})}
+        connection.request("GET", "/fs/tree?path=/&max_depth=0", headers=headers)
         answer = connection.getresponse()
         node = json.loads(answer.read(_MOST)) if answer.status == 200 else None
     except (OSError, http.client.HTTPException, ValueError):

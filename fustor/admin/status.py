@@ -16,6 +16,7 @@ from fustor.admin.processes import wait_guardian
 from fustor.admin.progress import look
 from fustor.admin.state import Side, State
 from fustor.admin.watching import PATIENCE, picture, watch_sides
+from fustor.runtime.access import own_key
 from protocols.errors import MachineError
 
 
@@ -54,7 +55,7 @@ def _running(state: State) -> list[Side]:
 
 
 def _show(state: State, address: str, as_json: bool) -> None:
-    root = ask_root(address, PATIENCE)
+    root = ask_root(address, PATIENCE, own_key(str(state.fusion.folder)))
     status: dict[str, Any] | None = None
     trouble = ""
     with Client(state, PATIENCE) as client:

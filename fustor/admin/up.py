@@ -33,10 +33,14 @@ from fustor.admin.processes import stop, wait_guardian
 from fustor.admin.progress import troubled
 from fustor.admin.state import State
 from fustor.admin.watching import Observer, watch_sides
+from fustor.runtime.access import own_key
 from protocols.errors import MachineError, RequestError
 
 #: Seconds from the start of both sides until fs/tree answers, before that is called a failure.
 ANSWER_SECONDS = 30.0
+#: What ends the command, and after how many seconds it is raised again when nobody has heard it.
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN_SECONDS = 0.5
 
 
 def command(
@@ -66,6 +70,7 @@ def command(
             else:
                 _stay(where, address, started, as_json)
         except KeyboardInterrupt:
+            _heard()
             if started:
                 _stop(where, started, quiet=as_json)
             elif answering:
@@ -107,6 +112,7 @@ def bring_up(state: State, root: str, http: str) -> list[Daemon]:
             for daemon in started:
                 daemon.wait_running()
         except BaseException:
+            _heard()
             for daemon in reversed(started):
                 daemon.interrupt(STOP_SECONDS)
                 stop(daemon.side, STOP_SECONDS)
@@ -153,7 +159,7 @@ def _wait_answer(state: State, started: list[Daemon]) -> str:
     ended = select.poll()
     for daemon in started:
         ended.register(daemon, select.POLLIN)
-    while ask_root(address, 1.0) is None:
+    while ask_root(address, 1.0, own_key(str(state.fusion.folder))) is None:
         for daemon in started:
             if daemon.ended() is not None and not daemon.succeeded():
                 raise daemon.failed()
@@ -210,7 +216,7 @@ def _stay(state: State, address: str, started: list[Daemon], as_json: bool) -> N
 
 def _stop(state: State, started: list[Daemon], quiet: bool) -> None:
     """Stop what this command started; further interrupts are ignored, since this ends by itself."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     if not quiet:
         stderr().print("stopping …")
@@ -223,17 +229,27 @@ def _stop(state: State, started: list[Daemon], quiet: bool) -> None:
         stderr().print("stopped")
 
 
+def _heard() -> None:
+    """An interrupt is being seen to: it is not raised again."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP interrupt as Ctrl-C does."""
+    """
+    SIGTERM and SIGHUP interrupt as Ctrl-C does, until it is heard: where a handler happens to run in a finalizer, or in
+    a callback of the import system, Python passes over what it raises.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, interrupt) for number in (*_INTERRUPTS, signal.SIGALRM)}
     try:
         yield
     finally:
+        _heard()
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.stdout.flush()

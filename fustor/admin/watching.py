@@ -22,6 +22,7 @@ from fustor.admin.probe import ask_root
 from fustor.admin.processes import Held, wait_guardian
 from fustor.admin.progress import Look, line, look
 from fustor.admin.state import Side, State
+from fustor.runtime.access import own_key
 from protocols.errors import MachineError, ProtocolError, RequestError
 
 #: Seconds between two looks.
@@ -55,7 +56,7 @@ class Observer:
 
     def look(self) -> Look:
         """What is seen now; what does not answer is missing in it."""
-        root = ask_root(self._address, PATIENCE)
+        root = ask_root(self._address, PATIENCE, own_key(str(self._state.fusion.folder)))
         try:
             if self._client is None:
                 self._client = Client(self._state, PATIENCE)

@@ -45,6 +45,7 @@ class FusionSection:
         control: endpoint for agents.
         admin: endpoint for people.
         http: address of fs/tree.
+        http_without_keys: where others than this host reach it, everybody may ask as long as there is no API key.
         data: view k takes data on this port + 2k and acknowledges on the port above it.
         query: query worker i answers over zmq on this port + i.
         query_workers: how many.
@@ -57,6 +58,7 @@ class FusionSection:
     control: str = attrs.field(default="tcp://127.0.0.1:7700", validator=checks.endpoint)
     admin: str = attrs.field(default="tcp://127.0.0.1:7701", validator=checks.endpoint)
     http: str = attrs.field(default="127.0.0.1:8101", validator=checks.address)
+    http_without_keys: bool = False
     data: str = attrs.field(default="tcp://127.0.0.1:7710", validator=checks.endpoint)
     query: str = attrs.field(default="tcp://127.0.0.1:7720", validator=checks.endpoint)
     query_workers: int = attrs.field(default=2, validator=between(1, 64))

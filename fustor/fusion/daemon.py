@@ -16,9 +16,11 @@ from typing import Any
 
 import attrs
 
+from fustor.fusion.access import check_access
 from fustor.fusion.config import FusionConfig, build
 from fustor.fusion.listening import listening
 from fustor.runtime import daemon
+from fustor.runtime.access import API_KEYS, make_own_key
 from fustor.runtime.config import ConfigFaults, read_toml
 from fustor.runtime.keys import load_or_create, write_public
 from protocols.errors import ConfigError, MachineError
@@ -68,18 +70,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         config = configure(arguments)
+        check_access(config)
     except (ConfigError, ConfigFaults) as error:
         daemon.report(_PROGRAM, daemon.faults_of(error))
         return daemon.BAD_CONFIGURATION
+    except MachineError as error:
+        daemon.report(_PROGRAM, [str(error)])
+        return daemon.FAILED
     if arguments.check:
         print("ok")
         return daemon.OK
     state = config.fusion.state
     try:
-        daemon.make_state(state, ["views", *(f"views/{view.name}" for view in config.views)])
+        daemon.make_state(state, ["views", API_KEYS, *(f"views/{view.name}" for view in config.views)])
         keys = os.path.join(state, "keys")
         pair = load_or_create(os.path.join(keys, "fusion.key"), "fusion", "fusion")
         write_public(os.path.join(keys, "fusion.pub"), pair)
+        make_own_key(state)
         daemon.launch(
             state,
             "fustor.fusion",

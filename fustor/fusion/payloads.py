@@ -10,8 +10,10 @@ import os
 import sys
 from typing import Any
 
+from fustor.fusion.access import is_open
 from fustor.fusion.config import FusionConfig, ViewConfig
 from fustor.fusion.listening import HTTP, acks_name, data_name, query_addresses, query_name, view_addresses
+from fustor.runtime.access import api_folder, own_digest
 from fustor.runtime.endpoint import WILDCARDS, Address
 from fustor.runtime.payload import PayloadSpec
 from protocols.messages import Endpoints
@@ -60,6 +62,9 @@ def query_config(config: FusionConfig, index: int) -> dict[str, Any]:
         "query": query_addresses(config)[index].zmq,
         "query_listen": query_name(index),
         **_keys(config),
+        "api_keys": api_folder(config.fusion.state),
+        "own_key": own_digest(config.fusion.state),
+        "is_open": is_open(config),
         "lease_seconds": config.fusion.lease_seconds,
         "limits": config.limits.query,
     }

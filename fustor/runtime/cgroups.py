@@ -136,7 +136,7 @@ def find(parent: str, shell: Iterable[int]) -> Groups | None:
 
     Args:
         parent: as :class:`GroupLimits` has it.
-        shell: pids of the shell; the first one is ours.
+        shell: pids of the shell.
 
     Returns:
         None: there are none, and nobody said that there should be.

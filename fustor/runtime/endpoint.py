@@ -6,6 +6,8 @@ What this module does not do: resolve names, open sockets, or accept anything bu
 
 from __future__ import annotations
 
+import ipaddress
+
 import attrs
 
 #: Hosts that mean "every interface": good to bind, never to connect.
@@ -81,3 +83,11 @@ def parse_endpoint(text: str) -> Address:
         return parse_address(rest)
     except ValueError as error:
         raise ValueError(f"tcp://{error}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener that is bound to ``host``. A name counts only if it is localhost."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

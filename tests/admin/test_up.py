@@ -103,3 +103,32 @@ def test_a_side_that_does_not_start_leaves_nothing(state: State, data: str, run_
     done = run_fustor("up", data, "--detach", *where)
     assert (done.returncode, "scanners" in done.stderr) == (1, True)
     assert [members(side) for side in state.sides] == [{}, {}]
+
+
+#: An interrupt in a finalizer. In a process of its own: pytest's timeouts have the only timer of this one.
+PASSED_OVER = """
+import signal, sys
+from fustor.admin import up
+passed_over = []
+sys.unraisablehook = lambda what: passed_over.append(what.exc_type)
+
+class Interrupted:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+try:
+    with up._interruptible():
+        Interrupted()
+        assert passed_over == [KeyboardInterrupt]
+        while True:
+            signal.pause()
+except KeyboardInterrupt:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    print("heard")
+"""
+
+
+def test_an_interrupt_that_python_passes_over_comes_again() -> None:
+    done = subprocess.run([sys.executable, "-c", PASSED_OVER], capture_output=True, text=True, check=False)
+    assert done.stdout == "heard\n", done.stderr

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
 from benchmarks.errors import CannotRunError
-from benchmarks.result import Failure, Made, Result, Round, load, save
+from benchmarks.result import Failure, Made, Result, Round, load, merge, save
 from benchmarks.sample import Key, Sample
 
 
@@ -56,3 +57,18 @@ def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(CannotRunError, match=r"none\.json: No such file"):
         load(tmp_path / "none.json")
+
+
+def test_results_of_one_machine_become_one(result: Result) -> None:
+    larger = attrs.evolve(result, name="large", repeats=3, trees=[Made(9000, 9100, 100)], skipped={}, series={})
+    larger.add(9000, "scan", "fustor", Sample("rate", 7.0, "1/s", "more"))
+    larger.add(1000, "scan", "find", Sample("rate", 6.0, "1/s", "more"))
+    whole = merge([result, larger])
+    assert (whole.name, whole.repeats, whole.skipped) == ("quick and large", 3, result.skipped)
+    assert [made.files for made in whole.trees] == [1000, 9000]
+    assert whole.series[Key(9000, "scan", "", "fustor", "rate")].values == (7.0,)
+    assert whole.series[Key(1000, "scan", "", "find", "rate")].values == (5.0, 6.0)
+    assert merge([result]) == result
+    assert len(result.trees) == 1
+    with pytest.raises(CannotRunError, match="another machine"):
+        merge([result, attrs.evolve(larger, machine={"cores": 4})])

@@ -59,6 +59,9 @@ def test_what_each_is_told() -> None:
         "query_listen": "query.1",
         "key_file": "/s/keys/fusion.key",
         "authorized": "/s/keys/authorized",
+        "api_keys": "/s/keys/api",
+        "own_key": "",
+        "is_open": True,
         "lease_seconds": 3.0,
         "limits": {"b": 2},
     }

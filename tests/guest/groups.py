@@ -102,9 +102,3 @@ async def test_payloads_of_a_shell(parent: str, stage: Stage) -> None:
         assert os.getpid() in members(parent, SHELL)
     async with stage.shell(groups=GroupLimits(parent), policy=patient):
         await seen(lambda: not Path(parent, group).exists(), "the group of what is not wanted to be gone")
-
-
-async def test_a_shell_without_its_groups_says_so_and_works(stage: Stage, tmp_path: Path) -> None:
-    async with stage.shell(stage.spec("a"), groups=GroupLimits(str(tmp_path))) as shell:
-        await seen(lambda: status(shell, "a").state == "running", "it to run")
-        assert [one.text for one in shell.story.after(0) if "without control groups" in one.text]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fustor.runtime.endpoint import Address, parse_address, parse_endpoint
+from fustor.runtime.endpoint import Address, is_loopback, parse_address, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,10 @@ def test_only_a_wildcard_is_replaced() -> None:
 
 def test_higher_ports() -> None:
     assert Address("h", 7710).plus(3) == Address("h", 7713)
+
+
+def test_loopback() -> None:
+    for host in ("127.0.0.1", "127.255.0.9", "::1", "localhost"):
+        assert is_loopback(host)
+    for host in ("0.0.0.0", "::", "*", "192.0.2.1", "localhost.example", "127.0.0.1.example"):
+        assert not is_loopback(host)

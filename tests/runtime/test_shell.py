@@ -308,6 +308,12 @@ async def test_who_looks_between_a_death_and_the_news_of_it_does_not_lose_why(
         assert status(shell, "a").cause == "fds"
 
 
+async def test_a_shell_without_its_control_groups_says_so_and_works(stage: Stage, tmp_path: Path) -> None:
+    async with stage.shell(stage.spec("a"), groups=GroupLimits(str(tmp_path))) as shell:
+        await until(lambda: status(shell, "a").state == "running", "it to run")
+        assert [one.text for one in shell.story.after(0) if "without control groups" in one.text]
+
+
 async def test_a_program_that_is_not_there_is_tried_again(stage: Stage) -> None:
     missing = PayloadSpec("a.0", ("/nonexistent/program",), {})
     async with stage.shell(missing) as shell:

@@ -47,7 +47,8 @@ class Request:
         target: path and query, still percent-encoded; ``*`` for ``OPTIONS *``.
         keep_alive: whether the connection may stay open after the answer.
         http10: the client speaks HTTP/1.0: no chunked coding in the answer.
-        accept_encoding, if_none_match: values of these headers; repeated ones joined by a comma; empty when absent.
+        accept_encoding, if_none_match, api_key: values of these headers (the last is X-API-Key); repeated ones joined
+            by a comma; empty when absent.
     """
 
     method: bytes
@@ -56,6 +57,7 @@ class Request:
     http10: bool = False
     accept_encoding: bytes = b""
     if_none_match: bytes = b""
+    api_key: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
@@ -107,6 +109,7 @@ class RequestParser:
         self._hosts = 0
         self._accept = b""
         self._match = b""
+        self._key = b""
         self._expects = False
         self._body = 0
         self._in_body = False
@@ -122,7 +125,17 @@ class RequestParser:
             if known is not None:
                 target = data[len(_GET) : end]
                 if len(target) <= self._limits.url and _plain_target(target):
-                    return [Request(_GET[:-1], target, True, known.http10, known.accept_encoding, known.if_none_match)]
+                    return [
+                        Request(
+                            _GET[:-1],
+                            target,
+                            True,
+                            known.http10,
+                            known.accept_encoding,
+                            known.if_none_match,
+                            known.api_key,
+                        )
+                    ]
         ready = self._parse(data)
         if first and len(ready) == 1 and not self.busy and not self.ended and self.fault is None:
             self._remember(data, ready[0])
@@ -206,6 +219,8 @@ class RequestParser:
             self._accept = self._accept + b"," + value if self._accept else value
         elif name == b"if-none-match":
             self._match = self._match + b"," + value if self._match else value
+        elif name == b"x-api-key":
+            self._key = self._key + b"," + value if self._key else value
         elif name == b"expect":
             self._expects = True
         elif name == b"content-length" and int(value or b"0") > self._limits.body:
@@ -245,5 +260,6 @@ class RequestParser:
                 self._parser.get_http_version() == "1.0",
                 self._accept,
                 self._match,
+                self._key,
             )
         )

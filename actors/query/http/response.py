@@ -21,6 +21,8 @@ _STATUS_LINES = {
         200: "OK",
         204: "No Content",
         304: "Not Modified",
+        401: "Unauthorized",
+        403: "Forbidden",
         404: "Not Found",
         405: "Method Not Allowed",
         **FAULTS,

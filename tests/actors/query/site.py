@@ -12,6 +12,7 @@ from actors.query.answer import Answer
 from actors.query.api import Api
 from actors.query.body import BodyLimits
 from actors.query.stores import Stores
+from fustor.runtime.access import ApiKeys
 from tests.actors.query.model import Tree, file_row, link_row
 
 TREE: Tree = {
@@ -29,14 +30,16 @@ UNLISTED = frozenset([b"closed"])
 class Site:
     """An Api over one store, and what it answers, read whole."""
 
-    def __init__(self, path: str, limits: BodyLimits | None = None, cache_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, path: str, limits: BodyLimits | None = None, cache_bytes: int = 1 << 20, keys: ApiKeys | None = None
+    ) -> None:
         self.counters: dict[str, int] = {}
         views = {"main": path, "other": path + "-none"}
         self.stores = Stores(views, "main", 60.0, self.counters, logging.getLogger("t"), cache_bytes)
-        self.api = Api(self.stores, limits or BodyLimits(), 1000, 100)
+        self.api = Api(self.stores, limits or BodyLimits(), 1000, 100, keys)
 
-    def ask(self, target: str, match: str = "") -> tuple[Answer, Any]:
-        answer = self.api.ask_target(target.encode(), match)
+    def ask(self, target: str, match: str = "", key: bytes = b"") -> tuple[Answer, Any]:
+        answer = self.api.ask_target(target.encode(), match, key)
         if isinstance(answer.body, bytes):
             return answer, json.loads(answer.body) if answer.body else None
         pieces: list[bytes] = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fustor.runtime.access import ApiKeys, make_key, write_key
 from tests.actors.query.model import (
     Build,
     without_extras,
@@ -100,3 +101,67 @@ def test_a_source_never_heard_is_empty(tmp_path: Path) -> None:
     assert node["state"] == "empty"
     assert site.ask("/fs/tree?path=/x")[1]["known"] is False
     site.stores.close()
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> dict[str, bytes]:
+    """Owner → key."""
+    (tmp_path / "api").mkdir()
+    made = {}
+    for name, views, paths in (("all", (), ()), ("docs", ("main",), ("/docs",)), ("other", ("other",), ())):
+        secret, key = make_key(name, views, paths)
+        write_key(str(tmp_path / "api"), key)
+        made[name] = secret.encode()
+    return made
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, keys: dict[str, bytes]) -> Site:
+    path = str(tmp_path / "store")
+    Build(path).write(TREE)
+    return Site(path, keys=ApiKeys(str(tmp_path / "api"), is_open=True))
+
+
+@pytest.mark.parametrize("key", [b"", b"wrong", b"docs"])
+def test_who_has_no_key_learns_nothing(guarded: Site, key: bytes) -> None:
+    for target in ("/fs/tree", "/fs/tree?path=x", "/api/v1/views/main/stats", "/fs/tree?view=nope", "/", "/nope"):
+        for _ in range(2):
+            answer, body = guarded.ask(target, key=key)
+            assert (answer.status, body["field"]) == (401, "X-API-Key")
+            assert "WWW-Authenticate" in answer.headers.fields
+    assert guarded.ask("/health", key=key)[1] == {"status": "ok"}
+
+
+def test_a_key_opens_what_it_is_for(guarded: Site, keys: dict[str, bytes]) -> None:
+    for name, target, status in (
+        ("all", "/fs/tree", 200),
+        ("all", "/api/v1/views/main/stats", 200),
+        ("docs", "/fs/tree?path=/docs", 200),
+        ("docs", "/fs/tree?path=/docs/sub", 200),
+        ("docs", "/fs/tree?path=/docs/a.txt", 200),
+        ("docs", "/fs/tree?path=/docs/none", 404),
+        ("docs", "/fs/tree", 403),
+        ("docs", "/fs/tree?path=/docsx", 403),
+        ("docs", "/fs/tree?path=/top.txt", 403),
+        ("docs", "/fs/tree?path=/docs&view=other", 403),
+        ("docs", "/api/v1/views/main/stats", 403),
+        ("docs", "/api/v1/views/main/search?pattern=a", 403),
+        ("docs", "/api/v1/views/main/search?pattern=c.txt&path=/docs/sub", 200),
+        ("other", "/fs/tree?path=/docs", 403),
+        ("other", "/fs/tree?view=other", 200),
+    ):
+        for _ in range(2):  # what is kept of a question is not kept of who asked it
+            answer, body = guarded.ask(target, key=keys[name])
+            assert answer.status == status, (name, target, body)
+        if status == 403:
+            assert set(body) == {"error", "field", "value", "accepted"}
+        # In the meantime somebody else has asked the same.
+        guarded.ask(target, key=keys["all"])
+        assert guarded.ask(target, key=keys[name])[0].status == status
+
+
+def test_a_tag_that_is_known_opens_nothing(guarded: Site, keys: dict[str, bytes]) -> None:
+    tag = guarded.ask("/fs/tree?path=/docs", key=keys["all"])[0].etag
+    assert guarded.ask("/fs/tree?path=/docs", tag, keys["docs"])[0].status == 304
+    assert guarded.ask("/fs/tree?path=/docs", tag, keys["other"])[0].status == 403
+    assert guarded.ask("/fs/tree?path=/docs", tag)[0].status == 401

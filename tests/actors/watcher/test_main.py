@@ -359,6 +359,17 @@ async def test_stop_is_clean(source: Source) -> None:
         assert "Traceback" not in source.actors.log(name)
 
 
+async def connect(path: str) -> WatcherChannel:
+    """As a scanner does: between two epochs nobody listens."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await trio.to_thread.run_sync(WatcherChannel.connect, path, 0)
+        except OSError:
+            assert time.monotonic() < deadline
+            await trio.lowlevel.checkpoint()
+
+
 async def test_events_of_a_new_epoch_are_read_when_they_come(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: trio.testing.MockClock
 ) -> None:
@@ -378,10 +389,10 @@ async def test_events_of_a_new_epoch_are_read_when_they_come(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(Watcher(config, host).run)
             await back.send([encode(Applied(incarnation="one", store="s", epoch=40, applied=1))])
-            channel = await trio.to_thread.run_sync(WatcherChannel.connect, "inotify.data", 0)
+            channel = await connect("inotify.data")
             while channel.epoch != 41:
                 channel.close()
-                channel = await trio.to_thread.run_sync(WatcherChannel.connect, "inotify.data", 0)
+                channel = await connect("inotify.data")
             fd = os.open(folder, os.O_RDONLY)
             assert channel.add_watch(fd) > 0
             os.close(fd)

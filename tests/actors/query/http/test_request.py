@@ -225,3 +225,16 @@ def test_a_second_request_behind_a_known_one_is_seen() -> None:
         _, requests = parse(data + data)
         assert [request.target for request in requests] == [b"/a", b"/a"]
         assert parse(data)[1] == requests[:1]
+
+
+def test_an_api_key_is_of_its_own_request_alone() -> None:
+    """Also where the parser recognises what follows the target."""
+    one = b"GET /a HTTP/1.1\r\nHost: h\r\nX-API-Key: key-1\r\n\r\n"
+    two, none = one.replace(b"key-1", b"key-2").replace(b"X-API", b"x-api"), b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
+    for _ in range(3):
+        parser = RequestParser(RequestLimits())
+        found = [parser.feed(data)[0].api_key for data in (one, two, none, one.replace(b"/a", b"/b"))]
+        assert found == [b"key-1", b"key-2", b"", b"key-1"]
+    doubled = parse(one.replace(b"Host: h", b"Host: h\r\nX-API-Key: key-2"))[1]
+    assert [request.api_key for request in doubled] == [b"key-2,key-1"]
+    assert "key-1" not in repr(parse(one)[1])
