@@ -13,6 +13,8 @@ from benchmarks.errors import CannotRunError
 from benchmarks.sample import Key, Sample, Series
 
 FORMAT = 1
+#: What is said of a machine and is not the same at each run.
+_CHANGES = {"load_1m_before": None}
 
 
 @attrs.frozen
@@ -93,7 +95,7 @@ def merge(results: Sequence[Result]) -> Result:
     One result of several that were taken on one machine, with trees of other sizes or other measures.
 
     Raises:
-        CannotRunError: they are of different machines, or of different software.
+        CannotRunError: they are of different machines.
     """
     first, *others = results
     whole = attrs.evolve(
@@ -105,8 +107,10 @@ def merge(results: Sequence[Result]) -> Result:
         series=dict(first.series),
     )
     for one in others:
-        if (one.machine, one.software) != (first.machine, first.software):
-            raise CannotRunError(f"{one.name} is of another machine or version than {first.name}")
+        if {**one.machine, **_CHANGES} != {**first.machine, **_CHANGES}:
+            raise CannotRunError(f"{one.name} is of another machine than {first.name}")
+        if one.software not in whole.software:
+            whole.software += f" and {one.software}"
         whole.repeats = max(whole.repeats, one.repeats)
         whole.skipped = {**whole.skipped, **one.skipped}
         whole.trees += [tree for tree in one.trees if tree not in whole.trees]

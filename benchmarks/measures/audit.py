@@ -39,10 +39,14 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             )
             subject.wait_complete(bench.tree)
             looked = _works(subject)
-            seconds, used = _next_pass(subject, period * 3)
-            least = looked + bench.tree.directories // WatcherLimits().dirs_per_work
-            if (done := _works(subject, least)) < least:
-                raise WrongAnswerError(f"the scanners had {done - looked} works, a pass is {least - looked} or more")
+            least = bench.tree.directories // WatcherLimits().dirs_per_work
+            deadline = time.monotonic() + period * 3
+            while True:
+                seconds, used = _next_pass(subject, deadline)
+                if (done := _works(subject, looked + least) - looked) >= least:
+                    break
+                # Something else, a look at what changed while it was first listed: it is not counted.
+                looked += done
         finally:
             subject.stop()
     yield Sample("time", seconds, "s", "less")
@@ -50,11 +54,10 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
         yield Sample("CPU", spent / (bench.tree.directories + 1) * 1e6, "µs/directory", "less", case=name)
 
 
-def _next_pass(subject: Fustor, patience: float) -> tuple[float, dict[str, float]]:
+def _next_pass(subject: Fustor, deadline: float) -> tuple[float, dict[str, float]]:
     """Seconds and CPU seconds by process of the next stretch in which the scanners work."""
     pids = subject.pids()
     scanners = [pid for name, pid in pids.items() if name.startswith("scanner.")]
-    deadline = time.monotonic() + patience
     total = sum(map(cpu_seconds, scanners))
     before: dict[str, float] = {}
     began = last = 0.0
@@ -70,7 +73,7 @@ def _next_pass(subject: Fustor, patience: float) -> tuple[float, dict[str, float
         elif began and now - last > _QUIET:
             return last - began + _LOOK, {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
         if now > deadline:
-            raise WrongAnswerError(f"no audit within {patience:g} s")
+            raise WrongAnswerError("no audit within three of its periods")
 
 
 def _works(subject: Fustor, least: int = 0) -> int:

@@ -61,10 +61,12 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_results_of_one_machine_become_one(result: Result) -> None:
     larger = attrs.evolve(result, name="large", repeats=3, trees=[Made(9000, 9100, 100)], skipped={}, series={})
+    larger.machine, larger.software = {**result.machine, "load_1m_before": 0.5}, "fustor 2"
     larger.add(9000, "scan", "fustor", Sample("rate", 7.0, "1/s", "more"))
     larger.add(1000, "scan", "find", Sample("rate", 6.0, "1/s", "more"))
     whole = merge([result, larger])
     assert (whole.name, whole.repeats, whole.skipped) == ("quick and large", 3, result.skipped)
+    assert whole.software == "fustor 1 and fustor 2"
     assert [made.files for made in whole.trees] == [1000, 9000]
     assert whole.series[Key(9000, "scan", "", "fustor", "rate")].values == (7.0,)
     assert whole.series[Key(1000, "scan", "", "find", "rate")].values == (5.0, 6.0)
