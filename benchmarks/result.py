@@ -111,6 +111,8 @@ def merge(results: Sequence[Result]) -> Result:
             raise CannotRunError(f"{one.name} is of another machine than {first.name}")
         if one.software not in whole.software:
             whole.software += f" and {one.software}"
+        if one.scale not in whole.scale:
+            whole.scale += f" and {one.scale}"
         whole.repeats = max(whole.repeats, one.repeats)
         whole.skipped = {**whole.skipped, **one.skipped}
         whole.trees += [tree for tree in one.trees if tree not in whole.trees]
