@@ -28,6 +28,7 @@ from fustor.runtime.actor import Host, run_actor
 from fustor.runtime.config import structure
 from fustor.runtime.deny import DataDeny
 from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.pace import next_multiple
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import SourceConfig
 from protocols.codec import DATA_LIMITS, decode, encode, pack, unpack
@@ -363,7 +364,7 @@ class Watcher:
 
     async def _tick(self) -> None:
         while True:
-            await trio.sleep(min(1.0, self._core.watermark_period))
+            await next_multiple(min(1.0, self._core.watermark_period))
             self._drain()
             self._pump()
 

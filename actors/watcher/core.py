@@ -1005,7 +1005,8 @@ class WatcherCore:
         self._emit([Watermark(*status)])
         self._sent = status
         self._marked = self.number
-        self._watermark_due = now + self.watermark_period
+        # Ticks come at common moments, and one may be a little late: the next is not too early for that.
+        self._watermark_due = now + 0.9 * self.watermark_period
 
     @property
     def watermark_period(self) -> float:

@@ -17,6 +17,7 @@ import trio
 import zmq
 
 from fustor.runtime.mesh import MeshSocket
+from fustor.runtime.pace import moment_after
 from fustor.runtime.sockets import open_socket
 from protocols.codec import encode
 from protocols.errors import ProtocolError
@@ -126,8 +127,9 @@ class Lifeline:
         while True:
             self._nudged = trio.Event()
             self.tell_nowait()
-            due = trio.current_time() + MIN_GAP_SECONDS
-            await trio.sleep_until(due)
-            self.lag_seconds = trio.current_time() - due
-            with trio.move_on_after(self._line.beat_ms / 1000 - MIN_GAP_SECONDS):
+            said, due = trio.current_time(), moment_after(self._line.beat_ms / 1000)
+            with trio.move_on_at(due) as pause:
                 await self._nudged.wait()
+            if pause.cancelled_caught:
+                self.lag_seconds = trio.current_time() - due
+            await trio.sleep_until(said + MIN_GAP_SECONDS)

@@ -32,14 +32,16 @@ import attrs
 import trio
 import zmq
 
+from fustor.runtime.pace import moment_after
 from protocols.errors import FustorError
 
 T = TypeVar("T")
 
 #: Immediate successes after which a checkpoint is made, so that a busy socket can't starve the other tasks.
 BURST = 32
-#: Seconds after which the poller looks at ``ZMQ_EVENTS`` without an edge. What it finds is a fault of this module.
-SAFETY_SECONDS = 1.0
+#: The poller looks at ``ZMQ_EVENTS`` without an edge at common moments so many seconds apart. What it finds is a fault
+#: of this module.
+SAFETY_SECONDS = 2.0
 #: Seconds between two tries to send to a peer of a ROUTER whose queue is full, if nothing happens meanwhile.
 FULL_PEER_SECONDS = 0.01
 
@@ -287,7 +289,8 @@ class MeshSocket:
     async def _poll(self) -> None:
         """Sit in wait_readable until an edge comes or another task calls; count what only the safety poll found."""
         while True:
-            with trio.CancelScope(deadline=trio.current_time() + self._safety_seconds) as self._poll_scope:
+            deadline = moment_after(self._safety_seconds, self._safety_seconds / 2)
+            with trio.CancelScope(deadline=deadline) as self._poll_scope:
                 await trio.lowlevel.wait_readable(self._fd)
                 return
             if self._called or self.socket.closed or self._edge():
