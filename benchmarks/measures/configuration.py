@@ -17,7 +17,7 @@ from benchmarks.web import until
 from fustor.admin.client import Client
 from fustor.admin.state import State
 from protocols.desired import Outcome
-from tests.support.sides import Sides
+from tests.support.sides import running
 
 #: Seconds between two looks, and that a push may take.
 _LOOK, _PATIENCE = 0.005, 60.0
@@ -54,11 +54,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
 
 def _leave(folder: Path, limits: dict[str, Any]) -> float:
     """Seconds from the push of a bad configuration until everything runs with the one before."""
-    sides = Sides(folder, heartbeat=1.0)
-    try:
-        sides.fusion.start()
-        sides.agent.start()
-        until(sides.all_running, "all payloads of both sides", _PATIENCE, _LOOK)
+    with running(folder, heartbeat=1.0) as sides:
         start = time.perf_counter()
         revision = sides.push(sides.document(**limits), reason="benchmark")
 
@@ -69,8 +65,6 @@ def _leave(folder: Path, limits: dict[str, Any]) -> float:
         until(left, "the bad configuration to be left", _PATIENCE, _LOOK)
         until(sides.all_running, "everything with the one before", _PATIENCE, _LOOK)
         return time.perf_counter() - start
-    finally:
-        sides.close()
 
 
 def _push(client: Client, root: str, turn: int) -> float:

@@ -22,7 +22,7 @@ import time
 
 import attrs
 
-from fustor.runtime.config import read_toml, shorten, structure
+from fustor.runtime.config import is_exhausted, read_toml, shorten, structure
 from fustor.runtime.durable import write_durably
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError, FustorError
@@ -193,6 +193,7 @@ class ApiKeys:
         self._own = own
         self._is_open = is_open
         self._look_at = 0.0
+        self._unreadable = False
         self._seen: dict[str, tuple[int, int, int]] = {}
         self._grants: dict[str, Grant] = {}
 
@@ -217,8 +218,11 @@ class ApiKeys:
         try:
             seen = self._signatures()
         except OSError as error:
-            _log.error("the keys can't be read; who was let in still is", extra={"error": error.strerror})
+            if not self._unreadable:
+                _log.error("the keys can't be read; who was let in still is", extra={"error": error.strerror})
+            self._unreadable = True
             return
+        self._unreadable = False
         if seen == self._seen:
             return
         grants: dict[str, Grant] = {}
@@ -228,6 +232,8 @@ class ApiKeys:
             try:
                 key = load_key(os.path.join(self.folder, name))
             except FustorError as error:
+                if is_exhausted(error):
+                    return  # that is no fault of the file: it is looked at again
                 _log.error("not an API key: %s", error)
                 continue
             grants[key.sha256] = Grant.of(key)

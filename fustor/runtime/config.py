@@ -14,6 +14,7 @@ What this module does not do: search for files, apply environment variables, or 
 from __future__ import annotations
 
 import difflib
+import errno
 import math
 import re
 import tomllib
@@ -295,12 +296,19 @@ def structure(cls: type[T], data: object, *, file: str = "", prefix: str = "") -
         ) from None
 
 
+def is_exhausted(error: BaseException) -> bool:
+    """Whether a file could not be read for want of descriptors or memory (open(2)), which says nothing of the file."""
+    number = error.errno if isinstance(error, OSError) else getattr(error.__cause__, "errno", None)
+    return number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def read_toml(path: str) -> dict[str, Any]:
     """
     The tables of a TOML file of at most :data:`LARGEST_FILE` bytes.
 
     Raises:
-        ConfigError: the file can't be read, is too big or is not TOML; names the file, and the line where there is one.
+        ConfigError: the file can't be read (its cause says why), is too big or is not TOML; names the file, and the
+            line where there is one.
     """
     try:
         with open(path, "rb") as file:

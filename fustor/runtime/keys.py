@@ -10,7 +10,6 @@ What this module does not do: sign, derive or revoke on its own; who is let in i
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import re
@@ -21,7 +20,7 @@ import attrs
 import zmq
 from zmq.utils import z85
 
-from fustor.runtime.config import Shown, read_toml, structure
+from fustor.runtime.config import Shown, is_exhausted, read_toml, structure
 from protocols.errors import ConfigError, FustorError, MachineError
 
 _log = logging.getLogger(__name__)
@@ -35,9 +34,6 @@ KEY_CHARACTERS = 40
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 _Signature = tuple[int, int, int, int]
-
-#: There are no descriptors, or there is no memory: open(2).
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def _check_role(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -262,7 +258,7 @@ class AuthorizedKeys:
         except FileNotFoundError:
             paths = []
         except OSError as error:
-            if error.errno in _EXHAUSTED:
+            if is_exhausted(error):
                 return  # that is no fault of the list: who was on it, and whose file is as it was, still is
             # Nobody is let in on a list that can't be read.
             if not self._unreadable:
@@ -281,7 +277,7 @@ class AuthorizedKeys:
             changed = old is None or old[0] != signature
             try:
                 pair = self._load(path) if old is None or changed else old[1]
-            except OSError:
+            except FustorError:
                 return  # as above
             files[path] = (signature, pair)
             if pair is None:
@@ -295,11 +291,11 @@ class AuthorizedKeys:
         self._files, self._known = files, known
 
     def _load(self, path: str) -> KeyPair | None:
-        """The key in a file; None for none. Raises OSError when there is nothing left to read with."""
+        """The key in a file; None for none. Raises FustorError when there is nothing left to read with."""
         try:
             return load_public(path)
         except FustorError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _EXHAUSTED:
-                raise error.__cause__ from None
+            if is_exhausted(error):
+                raise
             _log.error("not an authorized key: %s", error)
             return None

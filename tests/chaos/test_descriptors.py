@@ -15,7 +15,7 @@ import zmq
 from fustor.runtime.sockets import ClientCurve, open_socket
 from protocols.codec import decode, encode
 from protocols.messages import AdminReply, AdminRequest
-from tests.support.sides import Sides, until
+from tests.support.sides import Sides, running, until
 
 
 @contextmanager
@@ -70,14 +70,8 @@ class Line:
 
 @pytest.fixture
 def both(tmp_path: Path) -> Iterator[Sides]:
-    sides = Sides(tmp_path)
-    try:
-        sides.fusion.start()
-        sides.agent.start()
-        until(sides.all_running, "all payloads of both sides")
-        yield sides
-    finally:
-        sides.close()
+    with running(tmp_path) as both:
+        yield both
 
 
 @pytest.fixture

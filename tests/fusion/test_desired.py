@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sides import Sides, until
+from tests.support.sides import Sides, running, until
 
 #: A probation that ends soon, and patience with a busy machine.
 LIMITS = """
@@ -22,14 +22,8 @@ stop_seconds = 1.0
 
 @pytest.fixture
 def sides(tmp_path: Path) -> Iterator[Sides]:
-    both = Sides(tmp_path, agent=LIMITS)
-    try:
-        both.fusion.start()
-        both.agent.start()
-        until(both.all_running, "all payloads of both sides")
+    with running(tmp_path, agent=LIMITS) as both:
         yield both
-    finally:
-        both.close()
 
 
 def test_a_document_is_taken_without_a_restart_and_becomes_good(sides: Sides) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.sides import Sides, until
+from tests.support.sides import Sides, running, until
 
 VICTIM = "scanner.data.0"
 LIMITS = """
@@ -23,14 +23,8 @@ log_bytes_per_second = 1048576
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
     """One for all: a victim that was replaced is as good as new."""
-    both = Sides(tmp_path_factory.mktemp("limits"), agent=LIMITS)
-    try:
-        both.fusion.start()
-        both.agent.start()
-        until(both.all_running, "all payloads of both sides")
+    with running(tmp_path_factory.mktemp("limits"), agent=LIMITS) as both:
         yield both
-    finally:
-        both.close()
 
 
 def others(sides: Sides) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 
 from fustor.runtime.audit import verify
 from protocols.orders import KINDS
-from tests.support.sides import Sides, until
+from tests.support.sides import Sides, running, until
 
 #: A syncer that ends by itself stays away until somebody says what shall be done.
 AWAIT = '[limits.shell.after_exit]\nsyncer = "await"\n'
@@ -25,14 +25,8 @@ BOTH = [("local", "scanner.data.0"), ("fusion", "query.1")]
 
 @pytest.fixture
 def sides(tmp_path: Path) -> Iterator[Sides]:
-    both = Sides(tmp_path, agent='[deny]\norders = ["drain"]\n[limits.shell]\nstop_seconds = 5.0\n' + AWAIT)
-    try:
-        both.fusion.start()
-        both.agent.start()
-        until(both.all_running, "all payloads of both sides")
+    with running(tmp_path, agent='[deny]\norders = ["drain"]\n[limits.shell]\nstop_seconds = 5.0\n' + AWAIT) as both:
         yield both
-    finally:
-        both.close()
 
 
 def pids(sides: Sides, side: str) -> dict[str, int]:

@@ -10,19 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.sides import Sides, until
+from tests.support.sides import Sides, running, until
 
 
 @pytest.fixture
 def sides(tmp_path: Path) -> Iterator[Sides]:
-    both = Sides(tmp_path)
-    try:
-        both.fusion.start()
-        both.agent.start()
-        until(both.all_running, "all payloads of both sides")
+    with running(tmp_path) as both:
         yield both
-    finally:
-        both.close()
 
 
 def story(sides: Sides, side: str, payload: str) -> list[dict[str, Any]]:

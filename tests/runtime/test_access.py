@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -163,14 +164,35 @@ def test_own_programs_have_a_key_that_is_not_counted(tmp_path: Path) -> None:
     assert (keys.grant(b""), keys.grant(key.encode())) == (None, EVERYTHING)
 
 
-def test_without_descriptors_who_was_let_in_still_is(tmp_path: Path, add: Callable[..., bytes]) -> None:
+def test_without_descriptors_who_was_let_in_still_is(
+    tmp_path: Path, add: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     keys = ApiKeys(str(tmp_path))
     ann = add("ann")
     assert keys.grant(ann) == EVERYTHING
+    bob = add("bob")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
     try:
-        granted = keys.grant(ann)
+        granted = [keys.grant(ann), keys.grant(bob), keys.grant(ann)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert granted == EVERYTHING
+    assert granted == [EVERYTHING, None, EVERYTHING]
+    assert len(caplog.records) == 1
+    assert keys.grant(bob) == EVERYTHING
+
+
+def test_a_key_that_could_not_be_read_for_want_of_descriptors_is_read_later(
+    tmp_path: Path, add: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They ran out between the look at the folder and the file."""
+    keys = ApiKeys(str(tmp_path))
+    ann = add("ann")
+
+    def none_left(path: str) -> ApiKey:
+        raise ConfigError("(file)", path, "it can't be read") from OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(access, "load_key", none_left)
+        assert keys.grant(ann) is None
+    assert keys.grant(ann) == EVERYTHING

@@ -17,7 +17,8 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -438,3 +439,16 @@ def public_key(path: Path) -> str:
     """The key in a public file."""
     with path.open("rb") as file:
         return str(tomllib.load(file)["public"])
+
+
+@contextmanager
+def running(folder: Path, **options: Any) -> Iterator[Sides]:
+    """Both sides with every payload, as :class:`Sides` makes them of ``options``; nothing is left of them."""
+    both = Sides(folder, **options)
+    try:
+        both.fusion.start()
+        both.agent.start()
+        until(both.all_running, "all payloads of both sides")
+        yield both
+    finally:
+        both.close()
