@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from benchmarks.beats import Beats
 from benchmarks.bench import Bench, Measure
 from benchmarks.errors import WrongAnswerError
 from benchmarks.sample import Better, Sample
@@ -117,9 +118,11 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             assert subject.cluster is not None
             eye = _Eye(State(subject.cluster.state))
             eye.wait_all()
-            yield from _deaths(subject, eye, bench)
-            yield from _hangs(subject, eye)
-            yield from _controls(subject, eye)
+            with Beats(eye.state) as beats:
+                yield from _deaths(subject, eye, beats, bench)
+                yield from _hangs(subject, eye, beats)
+                yield from _controls(subject, eye, beats)
+                yield from _guardians(subject, eye, beats)
             start = time.perf_counter()
             os.kill(subject.pids()["agent guardian"], signal.SIGTERM)
             until(lambda: eye.link()["link"] == "closed", "the goodbye", _PATIENCE, _LOOK)
@@ -153,12 +156,19 @@ def _seconds(metric: str, start: float, *, case: str, better: Better = "less") -
     return Sample(metric, (time.perf_counter() - start) * 1e3, "ms", better, case)
 
 
-def _deaths(subject: Fustor, eye: _Eye, bench: Bench) -> Iterator[Sample]:
+def _silence(beats: Beats, eye: _Eye, start: float, *, case: str) -> Sample:
+    """The longest time without a heartbeat since ``start``, in dictated intervals."""
+    return Sample(
+        "longest silence", beats.longest(start) * 1e3 / eye.ask("status")["heartbeat_ms"], "intervals", "less", case
+    )
+
+
+def _deaths(subject: Fustor, eye: _Eye, beats: Beats, bench: Bench) -> Iterator[Sample]:
     """kill -9 of each payload, one after the other, and what is looked at again because of it."""
     for side, names in _PAYLOADS.items():
         for name in names:
             eye.events()
-            before = eye.looked()
+            before, at = eye.looked(), time.monotonic()
             start = time.perf_counter()
             os.kill(subject.pids()[name], signal.SIGKILL)
             yield from _follow(eye, side, name, "exit", start, case="payload killed")
@@ -167,16 +177,19 @@ def _deaths(subject: Fustor, eye: _Eye, bench: Bench) -> Iterator[Sample]:
             time.sleep(_SETTLE)
             again = sum(count - before.get(process, 0) for process, count in eye.looked().items())
             yield Sample("entries looked at again", again, "entries", "less", case=f"{name} killed")
+            yield _silence(beats, eye, at, case="payload killed")
 
 
-def _hangs(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
+def _hangs(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
     """One that does not move any more, on each side."""
     for side, name in (("fusion", "view.main"), ("local", "syncer.data")):
         eye.events()
+        at = time.monotonic()
         start = time.perf_counter()
         os.kill(subject.pids()[name], signal.SIGSTOP)
         yield from _follow(eye, side, name, "hang", start, case="payload stopped (SIGSTOP)")
         eye.wait_all()
+        yield _silence(beats, eye, at, case="payload stopped (SIGSTOP)")
 
 
 def _follow(eye: _Eye, side: str, name: str, sign: str, start: float, *, case: str) -> Iterator[Sample]:
@@ -199,12 +212,13 @@ def _follow(eye: _Eye, side: str, name: str, sign: str, start: float, *, case: s
     raise WrongAnswerError(f"{name}: {'not running again' if seen else 'nothing seen'} within {_PATIENCE:g} s")
 
 
-def _controls(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
+def _controls(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
     """Control actors: the next one has adopted every payload, and the agent beats."""
     for side in ("fusion", "agent"):
         for number, word in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped (SIGSTOP)")):
             payloads = {name: pid for name, pid in subject.pids().items() if "." in name}
             link, incarnation = eye.link(), eye.ask("status")["incarnation"]
+            at = time.monotonic()
             start = time.perf_counter()
             os.kill(subject.pids()[f"{side} control"], number)
             case = f"control actor {word}, {side}"
@@ -220,8 +234,27 @@ def _controls(subject: Fustor, eye: _Eye) -> Iterator[Sample]:
                 eye.wait_payloads("local")
                 yield _seconds("adopted and beating", start, case=case)
             eye.wait_all()
+            yield _silence(beats, eye, at, case=case)
             if {name: pid for name, pid in subject.pids().items() if "." in name} != payloads:
                 raise WrongAnswerError("a payload did not survive the death of its control actor")
+
+
+def _guardians(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
+    """Guardians: everybody else goes on under a successor."""
+    for side in ("fusion", "agent"):
+        before = subject.pids()
+        guardian = before.pop(f"{side} guardian")
+        at = time.monotonic()
+        start = time.perf_counter()
+        os.kill(guardian, signal.SIGKILL)
+        until(lambda: subject.pids()[f"{side} guardian"] != guardian, "the next one", _PATIENCE, _LOOK)  # noqa: B023
+        yield _seconds("succeeded", start, case=f"guardian killed, {side}")
+        eye.wait_all()
+        time.sleep(_SETTLE)
+        yield _silence(beats, eye, at, case=f"guardian killed, {side}")
+        after = subject.pids()
+        if {name: after.get(name) for name in before} != before:
+            raise WrongAnswerError("a process did not survive the death of its guardian")
 
 
 MEASURE = Measure(
@@ -232,7 +265,9 @@ MEASURE = Measure(
     "because of it; stopped with SIGSTOP: until the hang is seen with its evidence, and until it runs again. A "
     "control actor killed or stopped: until the next one has adopted every payload, with the same pids, and has "
     "heard from each (of an agent: and this is known at Fusion); Fusion's: until the agent is in session again, too, "
-    "which comes back at a random moment of its heartbeat interval. An agent that is told to stop: until its goodbye "
+    "which comes back at a random moment of its heartbeat interval. A guardian killed: until its successor "
+    "has written down that it is there; nobody else dies. During each of these, the longest time in which Fusion heard "
+    "no heartbeat of the agent, in dictated intervals. An agent that is told to stop: until its goodbye "
     "(it stops its payloads first). Guardian and control actor of an agent stopped with SIGSTOP: until it is lost.",
     run,
     lambda subject: isinstance(subject, Fustor),

@@ -23,6 +23,6 @@ Succession
 Modules
     Pure: ``config``, ``table``, ``policy``, ``requests``, ``predecessor``. At the kernel's edge: ``process``,
     ``children``, ``pidfd``, ``survivors``, ``channel``, ``gate``, ``listeners``, ``files``, ``logs``, ``events``,
-    ``handover``. ``loop`` joins them, ``adoption`` is its part for survivors; ``keeper`` leads there from the command
-    line, ``main`` is the program.
+    ``handover``, ``manager``. ``loop`` joins them, ``adoption`` is its part for survivors; ``keeper`` leads there from
+    the command line, ``main`` is the program.
 """

@@ -8,14 +8,16 @@ takes them over. A new version is the same process after an execve, and goes on.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
-from fustor.guardian import children, files, handover, listeners, predecessor, process
+from fustor.guardian import children, files, handover, listeners, manager, predecessor, process
 from fustor.guardian.config import Config, load
 from fustor.guardian.errors import StartError
 from fustor.guardian.gate import Gate
 from fustor.guardian.logs import Logs
 from fustor.guardian.loop import Guardian
+from fustor.guardian.manager import Manager
 from fustor.guardian.survivors import Survivors
 
 _USAGE = "usage: python -I -S fustor/guardian/main.py CONFIG.json [--check | --succeed]"
@@ -42,11 +44,12 @@ def guard(program: str, arguments: list[str]) -> int:
             _check(config)
             return 0
         _enter(config.run)
+        given = manager.take_listening(os.environb, os.getpid())
         command = [sys.executable, "-I", "-S", os.path.abspath(program), os.path.abspath(path)]
         if option == handover.OPTION:
             guardian = _go_on(config, command, number)
         else:
-            guardian = _start(config, command, by_survivor=option == "--succeed")
+            guardian = _start(config, command, given, by_survivor=option == "--succeed")
     except StartError as error:
         os.write(2, f"guardian: {error}\n".encode("utf-8", "backslashreplace"))
         return error.code
@@ -85,7 +88,7 @@ def _enter(run: str) -> None:
         raise StartError(f"run = {run!r}: {error.strerror}; an existing folder is accepted", 2) from None
 
 
-def _start(config: Config, command: list[str], *, by_survivor: bool) -> Guardian:
+def _start(config: Config, command: list[str], given: list[socket.socket], *, by_survivor: bool) -> Guardian:
     lock = files.lock()
     try:
         if not by_survivor:
@@ -100,10 +103,10 @@ def _start(config: Config, command: list[str], *, by_survivor: bool) -> Guardian
         for slot in before.running():
             survivors.hold(slot.pid, slot.born)
         if len(survivors):
-            return _succeed(config, command, lock, before, survivors)
+            return _succeed(config, command, lock, before, survivors, given)
         files.sweep()
         try:
-            return _begin(config, command, lock, config.listen, set(), survivors)
+            return _begin(config, command, lock, config.listen, set(), survivors, given)
         except (StartError, OSError):
             files.sweep()
             raise
@@ -112,7 +115,12 @@ def _start(config: Config, command: list[str], *, by_survivor: bool) -> Guardian
 
 
 def _succeed(
-    config: Config, command: list[str], lock: int, before: predecessor.Predecessor, survivors: Survivors
+    config: Config,
+    command: list[str],
+    lock: int,
+    before: predecessor.Predecessor,
+    survivors: Survivors,
+    given: list[socket.socket],
 ) -> Guardian:
     process.shed_limits(before.oom_score)
     # For any port (0), the one that the guardian before had.
@@ -120,7 +128,7 @@ def _succeed(
         name: (host, port or before.listen.get(name, (host, 0))[1]) for name, (host, port) in config.listen.items()
     }
     held = {name for slot in before.running() if slot.pid in survivors for name in slot.fds}
-    guardian = _begin(config, command, lock, wanted, held, survivors)
+    guardian = _begin(config, command, lock, wanted, held, survivors, given)
     guardian.adopt(before)
     return guardian
 
@@ -132,13 +140,29 @@ def _begin(
     wanted: dict[str, tuple[str, int]],
     held: set[str],
     survivors: Survivors,
+    given: list[socket.socket],
 ) -> Guardian:
-    """``held``: names of listening sockets that survivors can bring."""
+    """``held``: names of listening sockets that survivors can bring; ``given``: those of the service manager."""
     logs = Logs(config.log, config.log_bytes)
-    listening = {name: listeners.listen(name, *at) for name, at in wanted.items() if name not in held}
+    listening: dict[str, socket.socket] = {}
+    for name, at in wanted.items():
+        found = next((sock for sock in given if listeners.is_at(sock, *at)), None)
+        if found is not None:
+            given.remove(found)
+            listening[name] = found
+            if os.get_blocking(found.fileno()):
+                # It was made so at this start, and survivors that accept from it hang until somebody connects.
+                logs.write("WARNING", "the service manager hands over a socket that blocks: NonBlocking=yes", name=name)
+                found.setblocking(False)
+        elif name not in held:
+            listening[name] = listeners.listen(name, *at)
+    for sock in given:
+        where = str(sock.getsockname())
+        logs.write("WARNING", "a socket of the service manager is at no address of the configuration", address=where)
+        sock.close()
     files.write(files.PID, b"%d\n" % os.getpid())
     children.become_subreaper()
-    return Guardian(config, logs, command, lock, Gate(), listening, wanted, survivors)
+    return Guardian(config, logs, command, lock, Gate(), listening, wanted, survivors, _manager(config))
 
 
 def _go_on(config: Config, command: list[str], memory: int) -> Guardian:
@@ -153,6 +177,11 @@ def _go_on(config: Config, command: list[str], memory: int) -> Guardian:
     gate = Gate(state.gate)
     # A newer configuration may want more than the version before has listened on: that is bound now.
     wanted = {**config.listen, **{name: sock.getsockname()[:2] for name, sock in listening.items()}}
-    guardian = Guardian(config, logs, command, state.lock, gate, listening, wanted, survivors)
+    guardian = Guardian(config, logs, command, state.lock, gate, listening, wanted, survivors, _manager(config))
     guardian.take_over(state)
     return guardian
+
+
+def _manager(config: Config) -> Manager:
+    """Whoever restarts us is told how we are; where nobody does, the environment may speak of somebody else's."""
+    return Manager({} if config.by_survivors else os.environb)

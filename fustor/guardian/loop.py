@@ -26,6 +26,7 @@ from fustor.guardian.errors import RefusedError, short
 from fustor.guardian.events import Events
 from fustor.guardian.gate import Gate, Visitor
 from fustor.guardian.logs import Logs
+from fustor.guardian.manager import VARIABLES, Manager
 from fustor.guardian.policy import ControlPolicy, Stopping
 from fustor.guardian.predecessor import Predecessor, boot_id
 from fustor.guardian.survivors import Survivors
@@ -89,6 +90,7 @@ class Guardian:
         listening: name → listening socket, as far as they are in hand.
         wanted: name → (host, port) of all that there have to be.
         survivors: processes of a killed guardian, held.
+        manager: is told how we are.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Guardian:
         listening: dict[str, socket.socket],
         wanted: dict[str, tuple[str, int]],
         survivors: Survivors,
+        manager: Manager,
     ) -> None:
         self._config = config
         self._logs = logs
@@ -109,6 +112,7 @@ class Guardian:
         self._gate = gate
         self._listening = listening
         self._survivors = survivors
+        self._manager = manager
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._table = Table(config.slots)
         self._policy = ControlPolicy(
@@ -181,12 +185,14 @@ class Guardian:
     def _step(self) -> None:
         """Everything that depends on time, and what the handlers left to do."""
         now = time.monotonic()
+        self._manager.turn(now)
         if self._stopping is not None:
             self._stop_further(self._stopping, now)
         else:
             self._adoption.advance(now)
             # Without its listening sockets a control actor would be refused what it asks for.
             if not self._adoption.missing:
+                self._manager.ready()
                 self._keep_control(now)
             if self._check is not None and now >= self._check_until:
                 self._send(self._check.pid, signal.SIGKILL)
@@ -210,13 +216,17 @@ class Guardian:
         return self._control is not None and process.frozen(self._control.slot.pid)
 
     def _timeout(self) -> float | None:
+        times = [self._manager.wake_at()]
         if self._stopping is not None:
-            return 0 if self._stopping.phase == "done" else max(0.0, self._stopping.wake_at() - time.monotonic())
-        times = [self._adoption.wake_at()]
-        if not self._adoption.missing:
-            times.append(self._policy.wake_at())
-        if self._check is not None:
-            times.append(self._check_until)
+            if self._stopping.phase == "done":
+                return 0
+            times.append(self._stopping.wake_at())
+        else:
+            times.append(self._adoption.wake_at())
+            if not self._adoption.missing:
+                times.append(self._policy.wake_at())
+            if self._check is not None:
+                times.append(self._check_until)
         due = [moment for moment in times if moment is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
@@ -276,7 +286,8 @@ class Guardian:
         own = {"NAME": name, "TOKEN": token, "GUARDIAN_PID": str(os.getpid()), "FDS": json.dumps(fds)}
         own["REJOIN"] = json.dumps(rejoin)
         named = {b"FUSTOR_" + key.encode(): os.fsencode(value) for key, value in own.items()}
-        return {**os.environb, **self._config.env, **extra, **named}
+        inherited = {key: value for key, value in os.environb.items() if key not in VARIABLES}
+        return {**inherited, **self._config.env, **extra, **named}
 
     def _start(
         self,
@@ -692,6 +703,7 @@ class Guardian:
 
     def _stop(self) -> None:
         self._stopping = Stopping(time.monotonic(), self._config.grace)
+        self._manager.stopping()
         self._adoption.close()
         try:
             files.say_stopping()

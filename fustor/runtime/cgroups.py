@@ -20,17 +20,14 @@ from collections.abc import Iterable
 
 import attrs
 
+from fustor.runtime.delegation import CONTROL, DELEGATED, PREFIX, SHELL, own, read, write
 from protocols.errors import ConfigError, MachineError
 from protocols.limits import ProcessLimits
 
 #: What a folder may be said to be: what systemd delegated, if it did; none.
 AUTO, OFF = "auto", "off"
-#: The group of guardian and control actor, and what the names of the others begin with.
-SHELL, PREFIX = "fustor-shell", "fustor-payload-"
 #: Shares of the processor, cgroup-v2.rst (``cpu.weight``): the shell has ten times the default.
 SHELL_WEIGHT = 1000
-#: Set by systemd on what it delegates.
-DELEGATED = "user.delegate"
 
 
 def _parent(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -64,26 +61,27 @@ class Groups:
     def __init__(self, parent: str, shell: Iterable[int]) -> None:
         self.parent = parent
         try:
-            controllers = _read(os.path.join(parent, "cgroup.controllers")).split()
-            if "memory" not in controllers:
+            self._controllers = read(os.path.join(parent, "cgroup.controllers")).split()
+            if "memory" not in self._controllers:
                 raise MachineError(f"{parent}: control groups here have no memory controller")
             self.keep(shell)
-            wanted = [f"+{name}" for name in ("memory", "cpu") if name in controllers]
-            _write(os.path.join(parent, "cgroup.subtree_control"), " ".join(wanted))
-            self._weigh(SHELL, SHELL_WEIGHT)
         except OSError as error:
             advice = "; no process may be in it" if error.errno == errno.EBUSY else ""
             raise MachineError(f"{parent}: not for our control groups: {error.strerror}{advice}") from None
 
     def keep(self, shell: Iterable[int]) -> None:
         """
-        Bring the shell into its group, from wherever it was started.
+        Bring the shell into its group, from wherever it was started, and have every group below the folder bounded,
+        also after :func:`fustor.runtime.delegation.give_back`: then all have lost their bounds.
 
         Raises:
             OSError: it can't be.
         """
         for pid in shell:
             self._enter(SHELL, pid)
+        wanted = [f"+{name}" for name in ("memory", "cpu") if name in self._controllers]
+        write(os.path.join(self.parent, CONTROL), " ".join(wanted))
+        self._weigh(SHELL, SHELL_WEIGHT)
 
     def impose(self, name: str, pid: int, limits: ProcessLimits) -> str:
         """
@@ -105,7 +103,7 @@ class Groups:
     def kills(self, name: str) -> int:
         """How many processes of a payload's group the kernel has killed because that had no more memory."""
         try:
-            words = _read(os.path.join(self.parent, PREFIX + name, "memory.events")).split()
+            words = read(os.path.join(self.parent, PREFIX + name, "memory.events")).split()
             return int(words[words.index("oom_kill") + 1])
         except (OSError, ValueError, IndexError):
             return 0
@@ -127,7 +125,7 @@ class Groups:
             self._set(group, "cpu.weight", str(weight))
 
     def _set(self, group: str, file: str, value: str) -> None:
-        _write(os.path.join(self.parent, group, file), value)
+        write(os.path.join(self.parent, group, file), value)
 
 
 def find(parent: str, shell: Iterable[int]) -> Groups | None:
@@ -148,22 +146,8 @@ def find(parent: str, shell: Iterable[int]) -> Groups | None:
         return None
     if parent != AUTO:
         return Groups(parent, shell)
-    ours = _own()
-    if os.path.basename(ours) == SHELL or os.path.basename(ours).startswith(PREFIX):
-        ours = os.path.dirname(ours)
+    ours = own()
     return Groups(ours, shell) if ours and _is_delegated(ours) else None
-
-
-def _own() -> str:
-    """The folder of the group of this process; empty when there is none of version 2."""
-    try:
-        mounts = [line.split() for line in _read("/proc/self/mountinfo").splitlines()]
-        # proc_pid_mountinfo(5): what follows the separator is type, source, options; field 5 is where it is mounted.
-        points = [words[4] for words in mounts if "cgroup2" in words[words.index("-") :]]
-        paths = [line[3:] for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")]
-    except OSError:
-        return ""
-    return os.path.normpath(points[0] + paths[0]) if points and paths else ""
 
 
 def _is_delegated(folder: str) -> bool:
@@ -171,17 +155,3 @@ def _is_delegated(folder: str) -> bool:
         return os.getxattr(folder, DELEGATED) == b"1"
     except OSError:
         return False
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
-
-
-def _write(path: str, text: str) -> None:
-    # Without O_CREAT: a file that the kernel does not offer must not come into being on a folder that is none of its.
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)

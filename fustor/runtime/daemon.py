@@ -213,6 +213,8 @@ def launch(
             "adopt_timeout": limits.adopt_seconds,
         },
     )
+    # Whoever wants no bytecode in a session means no daemon, which would compile everything at each restart.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     spec = importlib.util.find_spec("fustor.guardian.main")
     if spec is None or spec.origin is None:
         raise MachineError("fustor.guardian.main is not installed: install fustor again")

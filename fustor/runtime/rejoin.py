@@ -4,7 +4,8 @@ The way of a process whose guardian was killed to the next one.
 It connects to ``guardian.sock`` in the run folder, its working directory, every 20 ms, says who it is, and brings its
 listening sockets (see ``fustor/guardian/gate.py``). Where survivors have to start the successor themselves, the one
 that wins ``successor.lock`` does, after a random moment, and starts another one if that ends before it has joined. Two
-guardians can't run at once whatever happens here: the successor takes ``guardian.lock``.
+guardians can't run at once whatever happens here: the successor takes ``guardian.lock``. Where a service manager starts
+it, the control groups are made such that it can (``delegation``).
 
 What this module does not do: watch the guardian, or end the process (see ``parent``). It runs in a thread of its own
 and touches nothing that the others use.
@@ -25,6 +26,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from fustor.runtime.delegation import give_back
 from protocols.errors import ConfigError
 
 #: Of the run folder; the same as in ``fustor/guardian``.
@@ -116,6 +118,8 @@ class Rejoiner:
         now = time.monotonic()
         deadline, start_at = now + self._plan.seconds, now + random.random() * self._jitter
         lock = -1
+        if not self._plan.argv:
+            give_back()
         try:
             while now < deadline and not os.path.exists(STOPPING):
                 answer = self._try()

@@ -242,6 +242,8 @@ class Shell:
         self._oom_kills = oom_kills()
         self._group_limits = groups or GroupLimits(OFF)
         self._groups: Groups | None = None
+        #: The guardian that is in the shell's group, and why none can be.
+        self._grouped, self._groups_fault = -1, ""
         self._nursery: trio.Nursery | None = None
         self._orders: deque[tuple[_Payload, Spawn | Kill | Abandon | None]] = deque()
         self._ordered = trio.Event()
@@ -278,16 +280,25 @@ class Shell:
             self.close()
 
     def _find_groups(self) -> None:
-        """The shell goes into its control group, if there are any; also a guardian that a payload has started."""
-        pids = [os.getpid(), *filter(None, [self._keeper.guardian()])]
+        """The shell goes into its control group, if there are any; also the next guardian, wherever it was started."""
+        guardian = self._keeper.guardian()
+        if guardian == self._grouped:
+            return
+        pids = [os.getpid(), *filter(None, [guardian])]
         try:
             if self._groups is None:
                 self._groups = find_groups(self._group_limits.parent, pids)
             else:
                 self._groups.keep(pids)
+                for payload in self._payloads.values():
+                    payload.imposed = None  # its group may have lost its bounds
+            self._grouped, self._groups_fault = guardian, ""
         except (MachineError, OSError) as error:
-            self._log.error("limits are held without control groups", extra={"error": str(error)})
-            self.tell("", "side", f"limits are held without control groups: {error}")
+            # It is tried again; a service manager may be about to start the next guardian in the same place.
+            if str(error) != self._groups_fault:
+                self._groups_fault = str(error)
+                self._log.error("limits are held without control groups", extra={"error": str(error)})
+                self.tell("", "side", f"limits are held without control groups: {error}")
 
     def close(self) -> None:
         """Close the lifeline; what runs goes on. Idempotent, and done by :meth:`run` at its end."""
@@ -868,9 +879,9 @@ class Shell:
         while True:
             with trio.move_on_after(RECONCILE_SECONDS):
                 await self._keeper.wait_succession()
-                self._find_groups()
             self._keeper.overflowed = False
             entries = {entry.name: entry for entry in await self._keeper.table()}
+            self._find_groups()
             for name in [name for name in self._abandoned if name in entries and not entries[name].running]:
                 self._bury(name)
             for name, payload in list(self._payloads.items()):

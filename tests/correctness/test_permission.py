@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cluster import PATIENCE, Cluster, until
+from tests.support.cluster import PATIENCE, Cluster
 from tests.support.kernel import cannot_mount
 from tests.support.oracle import compare, walk
 
@@ -140,7 +140,8 @@ def test_a_directory_that_is_closed_later(cluster: Cluster, place: Path, mode: i
     cluster.assert_right()
     closed.chmod(mode)
     (closed / "not to be seen").touch()
-    until(lambda: unreadable(cluster) == 1, "the directory to be called unreadable")
+    cluster.settled()
+    assert unreadable(cluster) == 1
     assert node(cluster, closed)["unreadable"] == "EACCES"
     # A directory that may be searched, but not listed, shows what made an event.
     assert cluster.tree(path_of(cluster, closed) + b"/not to be seen")["known"] is (mode == 0o111)

@@ -12,7 +12,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from fustor.runtime.cgroups import PREFIX, SHELL, GroupLimits, Groups, find
+from fustor.runtime.cgroups import GroupLimits, Groups, find
+from fustor.runtime.delegation import PREFIX, SHELL, give_back
 from protocols.errors import MachineError
 from protocols.limits import ProcessLimits
 from tests.runtime.test_shell import POLICY, Stage, guardian, stage, status
@@ -90,6 +91,26 @@ def test_what_is_delegated_is_found_from_below_too(parent: str) -> None:
         assert groups is not None
         assert groups.parent == parent
         assert members(parent, SHELL) == {os.getpid()}
+
+
+def test_given_back_the_folder_takes_the_next_guardian(parent: str) -> None:
+    groups = Groups(parent, [os.getpid()])
+    entrance, bound = Path(parent, "cgroup.procs"), Path(parent, f"{PREFIX}a", "memory.max")
+    with subprocess.Popen(["sleep", "600"]) as payload, subprocess.Popen(["sleep", "600"]) as guardian:
+        assert groups.impose("a", payload.pid, LIMITS) == ""
+        with pytest.raises(OSError, match="busy"):
+            entrance.write_text(str(guardian.pid))
+        give_back()
+        assert not bound.exists()
+        entrance.write_text(str(guardian.pid))
+        groups.keep([os.getpid(), guardian.pid])
+        assert members(parent, SHELL) == {os.getpid(), guardian.pid}
+        assert groups.impose("a", payload.pid, LIMITS) == ""
+        assert int(bound.read_text()) == LIMITS.data_bytes
+        payload.kill()
+        guardian.kill()
+    until(lambda: not members(parent, f"{PREFIX}a"), "it to be gone")
+    groups.remove("a")
 
 
 async def test_payloads_of_a_shell(parent: str, stage: Stage) -> None:

@@ -17,25 +17,54 @@ from pathlib import Path
 KERNEL = shutil.which("linux.uml")
 #: Seconds that everything in it may take.
 PATIENCE = 300
+#: The system manager of this machine, if it has one, which can be the guest's.
+SYSTEMD = next(filter(os.path.exists, ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")), None)
 _INIT = """#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs tmp /mnt
 mkdir /mnt/home /mnt/tmp /mnt/groups
-mount -t cgroup2 groups /mnt/groups
-echo "+memory +cpu" > /mnt/groups/cgroup.subtree_control
 export {environment}
 cd {folder}
 {python} -c 'import fcntl, socket, struct
 with socket.socket() as s: fcntl.ioctl(s, 0x8914, struct.pack("16sh22x", b"lo", 1))'
+"""
+_ALONE = """mount -t cgroup2 groups /mnt/groups
+echo "+memory +cpu" > /mnt/groups/cgroup.subtree_control
 {command}
 echo "ended with code $?"
 echo o > /proc/sysrq-trigger
 sleep 60
 """
+#: systemd with nothing but the command, whose end is the end of the guest.
+_MANAGED = """mkdir /mnt/checkout
+mount --bind {folder} /mnt/checkout
+mount -t tmpfs run /run
+mount -t tmpfs tmp /tmp
+mkdir -p {folder}
+mount --bind /mnt/checkout {folder}
+mkdir -p /run/systemd/system
+cat > /run/command <<'.'
+cd {folder}
+{command}
+echo "ended with code $?"
+echo o > /proc/sysrq-trigger
+.
+cat > /run/systemd/system/command.service <<'.'
+[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=/bin/sh /run/command
+PassEnvironment={names}
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/console
+.
+exec {systemd} --unit=command.service --log-target=null --show-status=no
+"""
 
 
-def run(folder: Path, command: Sequence[str], python: str, checkout: Path) -> tuple[int, str]:
+def run(folder: Path, command: Sequence[str], python: str, checkout: Path, *, managed: bool = False) -> tuple[int, str]:
     """
     Run a command in a guest.
 
@@ -43,6 +72,7 @@ def run(folder: Path, command: Sequence[str], python: str, checkout: Path) -> tu
         folder: for its start.
         command: runs in ``checkout``. It finds control groups at ``/mnt/groups``, and room at ``/mnt/tmp``.
         python: any interpreter.
+        managed: by systemd, which runs there; control groups are then where it has them.
 
     Returns:
         Exit code, and all that it said.
@@ -52,8 +82,16 @@ def run(folder: Path, command: Sequence[str], python: str, checkout: Path) -> tu
     path = f"{os.path.dirname(python)}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
     variables = {"PATH": path, "HOME": "/mnt/home", "TMPDIR": "/mnt/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
     environment = " ".join(f"{name}={value}" for name, value in variables.items())
+    script = _INIT + (_MANAGED if managed else _ALONE)
     init.write_text(
-        _INIT.format(environment=environment, folder=checkout, python=python, command=" ".join(command)),
+        script.format(
+            environment=environment,
+            names=" ".join(variables),
+            folder=checkout,
+            python=python,
+            command=" ".join(command),
+            systemd=SYSTEMD,
+        )
     )
     init.chmod(0o755)
     words = ["mem=1536M", "rootfstype=hostfs", "ro", f"init={init}", "cgroup_no_v1=all", "quiet", "random.trust_cpu=on"]
