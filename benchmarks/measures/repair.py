@@ -165,6 +165,9 @@ def _silence(beats: Beats, eye: _Eye, start: float, *, case: str) -> Sample:
 
 def _deaths(subject: Fustor, eye: _Eye, beats: Beats, bench: Bench) -> Iterator[Sample]:
     """kill -9 of each payload, one after the other, and what is looked at again because of it."""
+    before = eye.looked()
+    time.sleep(2 * _SETTLE)
+    yield Sample("entries looked at again", _again(eye, before), "entries", "less", case="nobody killed, for 8 s")
     for side, names in _PAYLOADS.items():
         for name in names:
             eye.events()
@@ -175,9 +178,13 @@ def _deaths(subject: Fustor, eye: _Eye, beats: Beats, bench: Bench) -> Iterator[
             eye.wait_all()
             subject.wait_complete(bench.tree)
             time.sleep(_SETTLE)
-            again = sum(count - before.get(process, 0) for process, count in eye.looked().items())
-            yield Sample("entries looked at again", again, "entries", "less", case=f"{name} killed")
+            yield Sample("entries looked at again", _again(eye, before), "entries", "less", case=f"{name} killed")
             yield _silence(beats, eye, at, case="payload killed")
+
+
+def _again(eye: _Eye, before: dict[tuple[str, int], int]) -> int:
+    """Entries that scanners have looked at since ``before``."""
+    return sum(count - before.get(process, 0) for process, count in eye.looked().items())
 
 
 def _hangs(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from fustor.fusion.desired import DesiredLimits
+from fustor.fusion.events import EventLimits
 from fustor.fusion.listening import listening
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
@@ -127,6 +128,7 @@ class FusionLimits:
         shell: how payloads are supervised.
         orders: what is borne of orders.
         audit: size of the audit log.
+        events: what is kept of what happened.
         configuration: what is kept of agents' configurations.
         process: memory, CPU, descriptors and output of each process.
         groups: the control groups by which the kernel holds memory.
@@ -138,6 +140,7 @@ class FusionLimits:
     shell: Policy = attrs.field(factory=Policy)
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
+    events: EventLimits = attrs.field(factory=EventLimits)
     configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
     process: FusionProcesses = attrs.field(factory=FusionProcesses)
     groups: GroupLimits = attrs.field(factory=GroupLimits)

@@ -104,7 +104,7 @@ class FusionControl:
             cases=os.path.join(state, "quarantine.json"),
         )
         # Whoever follows goes on across our lives, so their numbers grow across them.
-        self.events = Events(last=time.time_ns() // 1_000_000)
+        self.events = Events(config.limits.events, last=time.time_ns() // 1_000_000)
         self._told = 0
         self.shell.on_news = self._hear_ourselves
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)

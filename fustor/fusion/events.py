@@ -12,12 +12,26 @@ from typing import Any
 
 import attrs
 
+from fustor.runtime.config import between
 from protocols.happenings import weight
 from protocols.messages import Happening
 
-#: Bytes of one answer, and of all that is kept.
+#: Bytes of one answer.
 ANSWER_BYTES = 512 << 10
-KEPT_BYTES = 32 << 20
+
+
+@attrs.frozen
+class EventLimits:
+    """
+    ``[limits.events]``
+
+    Attributes:
+        most: events of all sides that are kept.
+        bytes: their weight in memory.
+    """
+
+    most: int = attrs.field(default=4096, validator=between(1, 1 << 20))
+    bytes: int = attrs.field(default=32 << 20, validator=between(1 << 16, 1 << 32))
 
 
 @attrs.define(eq=False)
@@ -35,13 +49,11 @@ class Events:
     nothing.
 
     Attributes:
-        most: kept.
-        bytes: their weight, at most.
+        limits: what is kept.
         last: number of the last one; to begin with, one that is higher than any of an earlier life.
     """
 
-    most: int = 4096
-    bytes: int = KEPT_BYTES
+    limits: EventLimits = attrs.field(factory=EventLimits)
     last: int = 0
     _sides: dict[str, _Side] = attrs.Factory(dict)
     #: Highest number that went.
@@ -57,9 +69,9 @@ class Events:
         of_it.kept.append((self.last, happening))
         of_it.weight += weight(happening)
         sides = self._sides.values()
-        while sum(len(one.kept) for one in sides) > self.most:
+        while sum(len(one.kept) for one in sides) > self.limits.most:
             self._drop(max(sides, key=lambda one: len(one.kept)))
-        while sum(one.weight for one in sides) > self.bytes and sum(len(one.kept) for one in sides) > 1:
+        while sum(one.weight for one in sides) > self.limits.bytes and sum(len(one.kept) for one in sides) > 1:
             self._drop(max(sides, key=lambda one: one.weight))
 
     def _drop(self, side: _Side) -> None:

@@ -25,7 +25,7 @@ from fustor.runtime.guard import guarded
 from fustor.runtime.keeper import Keeper, KeeperGone
 from fustor.runtime.log import setup_logging
 from fustor.runtime.parent import EXIT_PARENT_GONE, watch_guardian
-from fustor.runtime.rlimits import protect, raise_descriptor_limit
+from fustor.runtime.rlimits import hurry, protect, raise_descriptor_limit
 from fustor.runtime.shell import Shell
 from protocols.errors import ConfigError, MachineError
 
@@ -47,6 +47,7 @@ def run_control(main: Callable[[dict[str, Any], Keeper, logging.Logger], Awaitab
     watch_guardian(on_joined=successors.put)
     # Each agent is a connection, and libzmq can't accept one when there is no descriptor left.
     raise_descriptor_limit()
+    hurry()
     protect(os.getpid())
     if os.environ.get("FUSTOR_GUARDIAN_PID") == str(os.getppid()):
         protect(os.getppid())

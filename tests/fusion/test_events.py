@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fustor.fusion.events import Events
+from fustor.fusion.events import EventLimits, Events
 from protocols.codec import CONTROL_LIMITS, encode
 from protocols.messages import AdminReply, Happening
 
@@ -12,7 +12,7 @@ def happening(number: int, evidence: str = "") -> Happening:
 
 
 def test_followed_by_number() -> None:
-    events = Events(most=3)
+    events = Events(EventLimits(most=3))
     for number in range(1, 6):
         events.add("a" if number % 2 else "b", happening(number, "e" * 10))
     answer = events.after(0)
@@ -37,7 +37,7 @@ def test_whoever_follows_goes_on_in_the_next_life() -> None:
 
 
 def test_one_side_in_trouble_costs_the_others_nothing() -> None:
-    events = Events(most=20, bytes=200_000)
+    events = Events(EventLimits(most=20, bytes=200_000))
     for number in range(1, 4):
         events.add("quiet", happening(number))
     for number in range(1, 100):

@@ -132,6 +132,10 @@ def test_it_is_ready_and_answers(managed: Managed) -> None:
     everybody = managed.fusion()
     until(lambda: group_of(everybody["view.main"]) == "fustor-payload-view.main", "its control group", PATIENCE)
     assert group_of(managed.main()) == "fustor-shell"
+    assert {name: os.getpriority(os.PRIO_PROCESS, everybody[name]) for name in ("control", "view.main")} == {
+        "control": -10,
+        "view.main": 0,
+    }
 
 
 def test_nobody_notices_that_the_guardian_is_killed(managed: Managed) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fustor.runtime.rlimits import SHELL_SCORE, impose, protect
+from fustor.runtime.rlimits import SHELL_NICE, SHELL_SCORE, impose, protect
 from protocols.limits import ProcessLimits
 
 LIMITS = ProcessLimits(memory_bytes=64 << 20, fds=100, nice=3)
@@ -81,3 +81,13 @@ def test_the_shell_is_not_the_first_to_be_killed(process: subprocess.Popen[str])
     protect(process.pid)
     # How far it can be lowered is a question of privilege; that it is not raised is not.
     assert SHELL_SCORE <= int(score.read_text()) <= 300
+
+
+def test_the_control_actor_goes_first_where_it_may() -> None:
+    program = "import os; from fustor.runtime.rlimits import hurry; hurry(); print(os.getpriority(os.PRIO_PROCESS, 0))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) in (SHELL_NICE, os.getpriority(os.PRIO_PROCESS, 0))
+    if os.geteuid() == 0:
+        dropped = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
+        done = subprocess.run([*dropped, sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert int(done.stdout) == os.getpriority(os.PRIO_PROCESS, 0)
