@@ -34,9 +34,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from protocols.bounds import positive
 from protocols.errors import ConfigError
 from protocols.messages import ConfigurationStatus
-from protocols.restart import positive
 
 #: Marks that are remembered as bad.
 BAD_MOST = 16

@@ -11,6 +11,7 @@ from collections import deque
 
 import attrs
 
+from protocols.bounds import between
 from protocols.messages import Happening
 
 #: Characters of one evidence; more is cut in the middle, for both ends of it say most.
@@ -31,17 +32,29 @@ def weight(happening: Happening) -> int:
     return 128 + 4 * (len(happening.text) + len(happening.evidence) + len(happening.payload))
 
 
+@attrs.frozen
+class EventLimits:
+    """
+    ``[limits.events]``
+
+    Attributes:
+        most: events that are kept.
+        bytes: their weight in memory.
+    """
+
+    most: int = attrs.field(default=1024, validator=between(1, 1 << 20))
+    bytes: int = attrs.field(default=16 << 20, validator=between(1 << 10, 1 << 32))
+
+
 @attrs.define(eq=False)
 class Story:
     """
     Attributes:
-        most: happenings kept.
-        bytes: their weight, kept; the oldest go first.
+        limits: what is kept; the oldest go first.
         last: number of the last one; 0 for none.
     """
 
-    most: int = 1024
-    bytes: int = 16 << 20
+    limits: EventLimits = attrs.field(factory=EventLimits)
     last: int = 0
     _kept: deque[Happening] = attrs.field(factory=deque)
     _weight: int = 0
@@ -52,7 +65,7 @@ class Story:
         one = Happening(self.last, at_ns, payload, kind, cut(text, 2000), cut(evidence))
         self._kept.append(one)
         self._weight += weight(one)
-        while len(self._kept) > self.most or (self._weight > self.bytes and len(self._kept) > 1):
+        while len(self._kept) > self.limits.most or (self._weight > self.limits.bytes and len(self._kept) > 1):
             self._weight -= weight(self._kept.popleft())
         return one
 

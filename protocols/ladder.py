@@ -23,8 +23,9 @@ from typing import Any
 
 import attrs
 
+from protocols.bounds import positive
 from protocols.errors import ConfigError
-from protocols.restart import Backoff, BackoffPolicy, positive
+from protocols.restart import Backoff, BackoffPolicy
 
 
 class Rung(enum.Enum):

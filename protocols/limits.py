@@ -23,12 +23,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
-from protocols.errors import ConfigError
-from protocols.restart import positive
+from protocols.bounds import between, positive
 
 #: What a process can have too much of; also causes of its end.
 MEMORY, CPU, FDS, LOG = "memory", "cpu", "fds", "log"
@@ -47,14 +45,6 @@ LOG_READINGS = 3
 CALM = 0.9
 
 
-def _between(low: float, high: float) -> Any:
-    def check(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-        if not low <= value <= high:
-            raise ConfigError(attribute.name, value, f"a number from {low:g} to {high:g} is accepted")
-
-    return check
-
-
 @attrs.frozen
 class ProcessLimits:
     """
@@ -70,13 +60,13 @@ class ProcessLimits:
         nice: priority that it yields to others, see nice(2).
     """
 
-    memory_bytes: int = attrs.field(default=1 << 30, validator=_between(64 << 20, 1 << 46))
-    fds: int = attrs.field(default=1024, validator=_between(64, 1 << 20))
-    cpu: float = attrs.field(default=0.95, validator=_between(0.05, 4096))
+    memory_bytes: int = attrs.field(default=1 << 30, validator=between(64 << 20, 1 << 46))
+    fds: int = attrs.field(default=1024, validator=between(64, 1 << 20))
+    cpu: float = attrs.field(default=0.95, validator=between(0.05, 4096))
     cpu_seconds: float = attrs.field(default=60.0, validator=positive)
-    log_bytes_per_second: int = attrs.field(default=16 << 20, validator=_between(1 << 10, 1 << 40))
-    warn: float = attrs.field(default=0.8, validator=_between(0.1, 1))
-    nice: int = attrs.field(default=0, validator=_between(0, 19))
+    log_bytes_per_second: int = attrs.field(default=16 << 20, validator=between(1 << 10, 1 << 40))
+    warn: float = attrs.field(default=0.8, validator=between(0.1, 1))
+    nice: int = attrs.field(default=0, validator=between(0, 19))
 
     @property
     def data_bytes(self) -> int:
@@ -93,8 +83,8 @@ class ProcessLimits:
 class LargeProcessLimits(ProcessLimits):
     """Those of kinds that hold a whole tree, or many connections: watcher, view, query."""
 
-    memory_bytes: int = attrs.field(default=4 << 30, validator=_between(64 << 20, 1 << 46))
-    fds: int = attrs.field(default=16_384, validator=_between(64, 1 << 20))
+    memory_bytes: int = attrs.field(default=4 << 30, validator=between(64 << 20, 1 << 46))
+    fds: int = attrs.field(default=16_384, validator=between(64, 1 << 20))
 
 
 @attrs.frozen

@@ -35,9 +35,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from protocols.bounds import between, positive
 from protocols.errors import RequestError
 from protocols.messages import Order, OrderResult
-from protocols.restart import positive
 
 #: Who may look, who may act, and who may act and deploy.
 OBSERVER, OPERATOR, DEPLOYER = "observer", "operator", "deployer"
@@ -141,20 +141,15 @@ class OrderPolicy:
         answer_seconds: how long an outcome is asked for when the order can't be begun any more.
     """
 
-    kept: int = attrs.field(default=256, validator=lambda i, a, v: _between(a, v, 1, 10_000))
-    kept_data: int = attrs.field(default=32, validator=lambda i, a, v: _between(a, v, 1, 10_000))
-    open: int = attrs.field(default=64, validator=lambda i, a, v: _between(a, v, 1, 10_000))
+    kept: int = attrs.field(default=256, validator=between(1, 10_000))
+    kept_data: int = attrs.field(default=32, validator=between(1, 10_000))
+    open: int = attrs.field(default=64, validator=between(1, 10_000))
     per_second: float = attrs.field(default=5.0, validator=positive)
-    burst: int = attrs.field(default=20, validator=lambda i, a, v: _between(a, v, 1, 10_000))
+    burst: int = attrs.field(default=20, validator=between(1, 10_000))
     ttl_seconds: float = attrs.field(default=30.0, validator=positive)
     perform_seconds: float = attrs.field(default=60.0, validator=positive)
     resend_seconds: float = attrs.field(default=1.0, validator=positive)
     answer_seconds: float = attrs.field(default=60.0, validator=positive)
-
-
-def _between(attribute: attrs.Attribute[Any], value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"a number from {low} to {high} is accepted")
 
 
 class TooManyError(RequestError):

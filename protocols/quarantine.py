@@ -26,9 +26,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from protocols.bounds import positive
 from protocols.errors import ConfigError, RequestError
 from protocols.limits import CPU, FDS, MEMORY
-from protocols.restart import positive
 
 #: Signals by which a process ends for what it did itself.
 CRASHES = frozenset(

@@ -10,27 +10,10 @@ What this module does not do: start anything, read a clock, or own the source of
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import attrs
 
-from protocols.errors import ConfigError
-
-
-def positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    """
-    Validator: a time that passes and ends.
-
-    Raises:
-        ConfigError: not above 0, or more than a day.
-    """
-    if not 0 < value <= 86_400:
-        raise ConfigError(attribute.name, value, "a number above 0 and up to 86400 is accepted")
-
-
-def _share(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not 0 <= value <= 0.9:
-        raise ConfigError(attribute.name, value, "a number from 0 to 0.9 is accepted")
+from protocols.bounds import between, positive
 
 
 @attrs.frozen
@@ -47,7 +30,7 @@ class BackoffPolicy:
 
     first_seconds: float = attrs.field(default=0.2, validator=positive)
     cap_seconds: float = attrs.field(default=60.0, validator=positive)
-    jitter: float = attrs.field(default=0.25, validator=_share)
+    jitter: float = attrs.field(default=0.25, validator=between(0, 0.9))
     stable_seconds: float = attrs.field(default=30.0, validator=positive)
 
     @property

@@ -38,6 +38,7 @@ from typing import TypeAlias
 
 import attrs
 
+from protocols.bounds import positive
 from protocols.happenings import Told
 from protocols.messages import (
     ConfigurationStatus,
@@ -51,7 +52,7 @@ from protocols.messages import (
     LoginReply,
     PayloadStatus,
 )
-from protocols.restart import Backoff, BackoffPolicy, positive
+from protocols.restart import Backoff, BackoffPolicy
 
 #: A peer that was not heard for this many intervals is lost.
 MISSED_INTERVALS = 3

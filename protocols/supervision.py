@@ -49,10 +49,11 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from protocols.bounds import positive
 from protocols.errors import ConfigError
 from protocols.ladder import Ladder, LadderPolicy, Rung
 from protocols.limits import LIMITS
-from protocols.restart import BackoffPolicy, positive
+from protocols.restart import BackoffPolicy
 
 
 def _a_few(instance: object, attribute: attrs.Attribute[Any], value: int) -> None:

@@ -30,7 +30,7 @@ SECTIONS = {
     "[limits.configuration]": "fustor.fusion.desired:DesiredLimits",
     "[limits.orders]": "protocols.orders:OrderPolicy",
     "[limits.audit]": "fustor.runtime.audit:AuditLimits",
-    "[limits.events]": "fustor.fusion.events:EventLimits",
+    "[limits.events]": "protocols.happenings:EventLimits",
     "[limits.guardian]": "fustor.runtime.daemon:GuardianLimits",
     "[limits.shell]": "protocols.supervision:Policy",
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",

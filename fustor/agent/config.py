@@ -24,6 +24,7 @@ from fustor.runtime.document import DataLimits, DataSide
 from fustor.runtime.source import NAME, SourceConfig
 from protocols.desired import ProbationPolicy
 from protocols.errors import ConfigError
+from protocols.happenings import EventLimits
 from protocols.limits import LargeProcessLimits, ProcessLimits
 from protocols.orders import FUSION, KINDS, OrderPolicy
 from protocols.quarantine import QuarantinePolicy
@@ -97,6 +98,7 @@ class AgentLimits:
         audit: size of the audit log.
         probation: when a configuration of Fusion is good, and when it is bad.
         process: memory, CPU, descriptors and output of each process.
+        events: what is kept of what happened.
         groups: the control groups by which the kernel holds memory.
         quarantine: when work that kills whoever handles it is left alone.
         watcher, scanner, syncer: passed on to these payloads, which validate them.
@@ -108,6 +110,7 @@ class AgentLimits:
     audit: AuditLimits = attrs.field(factory=AuditLimits)
     probation: ProbationPolicy = attrs.field(factory=ProbationPolicy)
     process: AgentProcesses = attrs.field(factory=AgentProcesses)
+    events: EventLimits = attrs.field(factory=EventLimits)
     groups: GroupLimits = attrs.field(factory=GroupLimits)
     quarantine: QuarantinePolicy = attrs.field(factory=QuarantinePolicy)
     watcher: dict[str, Any] = attrs.Factory(dict)

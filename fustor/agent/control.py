@@ -91,6 +91,7 @@ class AgentControl:
             rungs=frozenset({Rung.CONFIGURATION}),
             quarantine=config.limits.quarantine,
             groups=config.limits.groups,
+            events=config.limits.events,
             cases=os.path.join(state, "quarantine.json"),
         )
         self.desired = Desired(config, self.shell, specs=self._specs, ask=self._want_document, log=log)

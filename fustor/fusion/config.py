@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from fustor.fusion.desired import DesiredLimits
-from fustor.fusion.events import EventLimits
+from fustor.fusion.events import FLEET
 from fustor.fusion.listening import listening
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
@@ -22,6 +22,7 @@ from fustor.runtime.config import between, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError
+from protocols.happenings import EventLimits
 from protocols.limits import LargeProcessLimits
 from protocols.orders import OrderPolicy
 from protocols.quarantine import QuarantinePolicy
@@ -140,7 +141,7 @@ class FusionLimits:
     shell: Policy = attrs.field(factory=Policy)
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
-    events: EventLimits = attrs.field(factory=EventLimits)
+    events: EventLimits = FLEET
     configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
     process: FusionProcesses = attrs.field(factory=FusionProcesses)
     groups: GroupLimits = attrs.field(factory=GroupLimits)

@@ -101,6 +101,7 @@ class FusionControl:
             holds=os.path.join(state, "holds.json"),
             quarantine=config.limits.quarantine,
             groups=config.limits.groups,
+            events=config.limits.events,
             cases=os.path.join(state, "quarantine.json"),
         )
         # Whoever follows goes on across our lives, so their numbers grow across them.

@@ -12,26 +12,15 @@ from typing import Any
 
 import attrs
 
-from fustor.runtime.config import between
-from protocols.happenings import weight
+from protocols.happenings import EventLimits, weight
 from protocols.messages import Happening
 
 #: Bytes of one answer.
 ANSWER_BYTES = 512 << 10
 
 
-@attrs.frozen
-class EventLimits:
-    """
-    ``[limits.events]``
-
-    Attributes:
-        most: events of all sides that are kept.
-        bytes: their weight in memory.
-    """
-
-    most: int = attrs.field(default=4096, validator=between(1, 1 << 20))
-    bytes: int = attrs.field(default=32 << 20, validator=between(1 << 16, 1 << 32))
+#: One side may tell of a thousand.
+FLEET = EventLimits(most=4096, bytes=32 << 20)
 
 
 @attrs.define(eq=False)
@@ -53,7 +42,7 @@ class Events:
         last: number of the last one; to begin with, one that is higher than any of an earlier life.
     """
 
-    limits: EventLimits = attrs.field(factory=EventLimits)
+    limits: EventLimits = FLEET
     last: int = 0
     _sides: dict[str, _Side] = attrs.Factory(dict)
     #: Highest number that went.

@@ -45,7 +45,7 @@ from fustor.runtime.sockets import open_socket
 from fustor.runtime.vitals import ProcessGone, Sample, Vitals, oom_kills
 from protocols.codec import decode, encode
 from protocols.errors import MachineError, ProtocolError, RequestError
-from protocols.happenings import Story
+from protocols.happenings import EventLimits, Story
 from protocols.ladder import Rung
 from protocols.limits import LIMITS, MEMORY, Exceeded, Meter, ProcessLimits, Reading, Told
 from protocols.messages import Beat, Configure, Hello, PayloadStatus, Stop, Welcome
@@ -185,6 +185,7 @@ class Shell:
         quarantine: when work that kills is kept from the payloads.
         cases: file for that work; empty: it is not kept.
         groups: control groups for the processes; None: none.
+        events: how much of what happened is kept.
         run: working directory of the payloads.
 
     Attributes:
@@ -210,9 +211,10 @@ class Shell:
         quarantine: QuarantinePolicy | None = None,
         cases: str = "",
         groups: GroupLimits | None = None,
+        events: EventLimits | None = None,
         run: str = ".",
     ) -> None:
-        self.story = Story()
+        self.story = Story(events or EventLimits())
         self.on_news: Callable[[], None] = lambda: None
         self.on_failed: Callable[[str, Failed], None] = lambda name, failed: None
         self.on_climbed: Callable[[str, Rung], None] = lambda name, rung: None

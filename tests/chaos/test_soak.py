@@ -18,9 +18,8 @@ from tests.support.cluster import Cluster, until
 RESTARTS = int(os.environ.get("FUSTOR_TEST_RESTARTS", "14"))
 #: Bytes that a shell may grow by for each restart, over the slack that an allocator has.
 GROWTH, SLACK = 2048, 1 << 20
-LIMITS = "[limits.shell.backoff]\ncap_seconds = 0.3"
 #: Few events, so that what is remembered is full before the first weighing.
-FUSION = f"{LIMITS}\n[limits.events]\nmost = 20"
+LIMITS = "[limits.shell.backoff]\ncap_seconds = 0.3\n[limits.events]\nmost = 20"
 SHELLS = ("guardian", "control")
 
 
@@ -67,7 +66,7 @@ def private(pid: int) -> int:
 @pytest.fixture
 def soaked(tmp_path: Path) -> Iterator[Soaked]:
     (tmp_path / "root").mkdir()
-    made = Soaked(tmp_path / "root", tmp_path / "state", limits=LIMITS, fusion=FUSION)
+    made = Soaked(tmp_path / "root", tmp_path / "state", limits=LIMITS, fusion=LIMITS)
     yield made
     made.down()
 

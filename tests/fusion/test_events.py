@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fustor.fusion.events import EventLimits, Events
+from fustor.fusion.events import Events
 from protocols.codec import CONTROL_LIMITS, encode
+from protocols.happenings import EventLimits
 from protocols.messages import AdminReply, Happening
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.happenings import EVIDENCE_CHARACTERS, Story, Teller, Told, cut, weight
+from protocols.happenings import EVIDENCE_CHARACTERS, EventLimits, Story, Teller, Told, cut, weight
 from protocols.messages import Happening
 
 
@@ -14,7 +14,7 @@ def numbers(happenings: tuple[Happening, ...]) -> list[int]:
 
 
 def test_the_oldest_go_first_and_who_follows_sees_what_is_lost() -> None:
-    story = Story(most=3)
+    story = Story(EventLimits(most=3))
     for _ in range(5):
         story.tell(0, "p", "exit", "x")
     assert numbers(story.after(0)) == [3, 4, 5]
@@ -26,7 +26,7 @@ def test_the_oldest_go_first_and_who_follows_sees_what_is_lost() -> None:
 
 
 def test_bytes_are_bounded_too() -> None:
-    story = Story(bytes=3000)
+    story = Story(EventLimits(bytes=3000))
     for _ in range(5):
         story.tell(0, "p", "evidence", "x", "e" * 300)
     assert sum(map(weight, story.all())) <= 3000

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from protocols.errors import RequestError
+from protocols.errors import ConfigError, RequestError
 from protocols.messages import Order, OrderResult
 from protocols.orders import (
     FINAL,
@@ -247,7 +247,7 @@ def test_the_next_life_only_asks() -> None:
 @pytest.mark.parametrize("field", ["kept", "open", "burst"])
 def test_a_policy_has_bounds(field: str) -> None:
     bad: dict[str, Any] = {field: 0}
-    with pytest.raises(ValueError, match="1 to 10000"):
+    with pytest.raises(ConfigError, match="1 to 10000"):
         OrderPolicy(**bad)
 
 
