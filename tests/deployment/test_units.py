@@ -37,6 +37,7 @@ def test_systemd_accepts_every_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(guest.KERNEL is None, reason="no user-mode Linux here (apt-get install user-mode-linux)")
 @pytest.mark.skipif(guest.SYSTEMD is None, reason="no systemd here (apt-get install systemd)")
+@pytest.mark.timeout(guest.PATIENCE + 60)
 def test_under_a_real_systemd(tmp_path: Path) -> None:
     flags = (
         "-q -x --color=no --tb=short -p no:cacheprovider -p no:xdist -p no:hypothesispytest --basetemp=/mnt/tmp/pytest"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 KERNEL = shutil.which("linux.uml")
 #: Seconds that everything in it may take.
-PATIENCE = 300
+PATIENCE = 900
 #: The system manager of this machine, if it has one, which can be the guest's.
 SYSTEMD = next(filter(os.path.exists, ("/lib/systemd/systemd", "/usr/lib/systemd/systemd")), None)
 _INIT = """#!/bin/sh
