@@ -78,7 +78,8 @@ def payloads(config: FusionConfig) -> list[PayloadSpec]:
             f"view.{view.name}",
             _argv("view"),
             view_config(config, index),
-            fds=(data_name(view.name), acks_name(view.name)),
+            # That of fs/tree only to keep it: nobody is refused as long as anybody of Fusion lives.
+            fds=(data_name(view.name), acks_name(view.name), HTTP),
             group=f"view.{view.name}",
             limits=limits.view,
         )

@@ -47,6 +47,7 @@ def run_control(main: Callable[[dict[str, Any], Keeper, logging.Logger], Awaitab
     watch_guardian(on_joined=successors.put)
     # Each agent is a connection, and libzmq can't accept one when there is no descriptor left.
     raise_descriptor_limit()
+    # Not before: the thread that watches the guardian may have to start its successor, which would inherit it.
     hurry()
     protect(os.getpid())
     if os.environ.get("FUSTOR_GUARDIAN_PID") == str(os.getppid()):

@@ -85,14 +85,22 @@ class Target(Cluster):
         states = {one["state"] for side in (status, *status["agents"]) for one in side["payloads"]}
         return states | {agent["link"] for agent in status["agents"]}
 
+    def is_able(self, pid: int, side: str) -> bool:
+        """It is not frozen, and its program runs: a child between fork and exec ends with its guardian."""
+        try:
+            guardian = int((self.state / side / "run" / "guardian.pid").read_text())
+        except (FileNotFoundError, ValueError):
+            guardian = 0
+        return not frozen(pid) and (pid == guardian or bool(token(pid)))
+
     def hit(self, rng: random.Random) -> list[str]:
-        """One, two, or half of all; of each side somebody is left who is not frozen: somebody has to start the rest."""
+        """One, two, or half of all; of each side somebody is left who can start the rest."""
         running = sorted(self.members().items(), key=lambda item: item[1])
         rng.shuffle(running)
         victims = running[: rng.choice([1, 1, 1, 2, len(running) // 2])]
         for side in ("fusion", "agent"):
             mine = [item for item in running if item[1][0] == side]
-            if not any(item not in victims and not frozen(item[0]) for item in mine):
+            if not any(item not in victims and self.is_able(item[0], side) for item in mine):
                 victims = [item for item in victims if item not in mine]
         told = []
         for pid, (side, name) in victims:

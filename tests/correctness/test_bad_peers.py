@@ -80,6 +80,12 @@ def endpoints(cluster: Cluster) -> dict[str, str]:
     return {**named, "acks": f"tcp://{data.host}:{data.port}"}
 
 
+def states(cluster: Cluster) -> set[str]:
+    """Of all payloads, as Fusion knows them."""
+    status = cluster.status()["status"]
+    return {payload["state"] for payload in (*status["payloads"], *status["agents"][0]["payloads"])}
+
+
 @pytest.fixture
 def unharmed(cluster: Cluster, place: Path) -> Iterator[None]:
     """Everything is right before and after, fs/tree answers all the time, and every process is the same one."""
@@ -95,8 +101,8 @@ def unharmed(cluster: Cluster, place: Path) -> Iterator[None]:
     status = cluster.status()
     assert not status["error"]
     assert status["status"]["agents"][0]["link"] == "online"
-    payloads = [*status["status"]["payloads"], *status["status"]["agents"][0]["payloads"]]
-    assert {payload["state"] for payload in payloads} == {"running"}
+    # How an agent's payloads are is known by its last heartbeat, which may be of before they were all asked.
+    until(lambda: states(cluster) == {"running"}, "everybody to run")
 
 
 def key(cluster: Cluster, name: str) -> KeyPair:

@@ -131,3 +131,20 @@ def test_everything_is_killed_and_started_again(own: Cluster) -> None:
     until(lambda: not running(own), "the end of all")
     own.up()
     own.assert_right()
+
+
+def test_nobody_is_refused_while_anybody_of_fusion_lives(own: Cluster) -> None:
+    own.settled()
+    view = own.pid("view.main")
+    everybody = [pid for pid in running(own) if os.readlink(f"/proc/{pid}/cwd").endswith("fusion/run")]
+    assert view in everybody
+    # A request that a worker had when it was killed is asked once more.
+    with Poller(own, retries=2) as poller:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in everybody:
+                if pid != view:
+                    os.kill(pid, number)
+        answers = len(poller.answers)
+        until(lambda: len(poller.answers) > answers + 1, "answers of other workers")
+        own.settled()
+    assert own.pid("view.main") == view

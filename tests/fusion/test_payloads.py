@@ -26,8 +26,8 @@ def test_one_view_actor_per_view_and_the_query_workers() -> None:
     wanted = payloads(config(query_workers=3))
     assert [p.name for p in wanted] == ["view.one", "view.two", "query.0", "query.1", "query.2"]
     assert [p.fds for p in wanted] == [
-        ("data.one", "acks.one"),
-        ("data.two", "acks.two"),
+        ("data.one", "acks.one", "http"),
+        ("data.two", "acks.two", "http"),
         ("http", "query.0"),
         ("http", "query.1"),
         ("http", "query.2"),

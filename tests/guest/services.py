@@ -82,7 +82,8 @@ class Managed(Cluster):
         name = "fustor-fusion.socket"
         (SYSTEM / name).write_text((UNITS / name).read_text().replace("127.0.0.1:8101", f"{host}:{port}"))
         systemctl("daemon-reload")
-        systemctl("start", "fustor-fusion.socket", "fustor-fusion.service", "fustor-agent.service")
+        # Whatever fails at first is started again: that is what is awaited.
+        systemctl("start", "--no-block", "fustor-fusion.socket", "fustor-fusion.service", "fustor-agent.service")
 
     def down(self) -> None:
         systemctl("stop", "fustor-agent.service", "fustor-fusion.socket", "fustor-fusion.service")

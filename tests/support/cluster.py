@@ -27,7 +27,7 @@ from tests.support.oracle import Difference, Entry, compare, walk
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: How long anything may take before a test gives up on it. Not an expectation.
-PATIENCE = 60.0
+PATIENCE = 150.0
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
