@@ -46,7 +46,8 @@ class Renames:
 
     def _run(self) -> None:
         a, b, c = "ax", "b0", "c0"
-        while not self._stop.is_set():
+        # Paced: as fast as one can is more than a slow machine can follow, and what never pauses is never contained.
+        while not self._stop.wait(0.005):
             self.rounds += 1
             number = self.rounds
             # The lowest, the middle one to the other top and back, and the top itself.

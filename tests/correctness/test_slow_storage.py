@@ -57,7 +57,8 @@ def test_everything_else_is_indexed_served_and_live(cluster: Cluster, storage: S
         return names(cluster.entries()) == names(walk(os.fsencode(origin)))
 
     def stuck() -> bool:
-        source = cluster.tree(max_depth=0)["sources"][0]
+        sources = cluster.tree(max_depth=0)["sources"]  # none before the view has begun
+        source = sources[0] if sources else {"counts": {}, "reasons": ()}
         return bool(source["counts"].get("stuck")) and any("does not answer" in reason for reason in source["reasons"])
 
     with Poller(cluster):
