@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from protocols.codec import decode
+from protocols.looks import Findings, Look, Looked
 from protocols.messages import Beat, Configure, Hello, Stop, Welcome
 
 #: Bounds of the interval that a control actor may ask for, in milliseconds.
@@ -73,14 +74,14 @@ class ActorLifeline:
             facts=dict(facts or {}),
         )
 
-    def receive(self, frame: bytes) -> Welcome | Configure | Stop:
+    def receive(self, frame: bytes) -> Welcome | Configure | Stop | Look | Looked | Findings:
         """
         Take in one message of the control actor and return it.
 
         Raises:
             ProtocolError: it is none; nothing has changed.
         """
-        message: Any = decode(frame, Welcome, Configure, Stop)
+        message: Any = decode(frame, Welcome, Configure, Stop, Look, Looked, Findings)
         if isinstance(message, Welcome):
             self.incarnation = message.incarnation
             self.beat_ms = min(max(message.beat_ms, BEAT_MS[0]), BEAT_MS[1])

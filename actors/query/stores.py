@@ -14,7 +14,7 @@ from actors.query.cache import AnswerCache
 from actors.query.face import Face, FaceMaker
 from actors.query.freshness import EMPTY
 from fustor.treestore.environment import StoreMissingError, boottime_ns
-from fustor.treestore.reader import Reader, Snapshot, Status
+from fustor.treestore.reader import Reader, Snapshot, SourceStatus, Status
 from protocols.errors import MachineError
 
 #: Time between two looks whether a store is there, or is another one (one stat(2) each).
@@ -127,6 +127,14 @@ class ViewStore:
             return None
         opened.users += 1
         return Lease(opened, snapshot, self._face)
+
+    def sources(self) -> tuple[SourceStatus, ...]:
+        """The sources of the view, as its store knows them; none when there is no store."""
+        lease = self.acquire()
+        if lease is None or self._stored is None:
+            return ()
+        lease.close()
+        return tuple(self._stored.sources)
 
     def nothing(self) -> Face:
         """The face of a view without a store."""

@@ -28,6 +28,7 @@ from actors.watcher import inotify
 from actors.watcher.audits import Audits
 from actors.watcher.limits import WatcherLimits
 from actors.watcher.links import HardLinks, Place
+from actors.watcher.looks import Looks, LookState
 from actors.watcher.pending import NO_PHASE, Phases
 from actors.watcher.sweep import Sweep
 from actors.watcher.table import CROSSED, FAILED, HUNG, LISTED, QUEUED, ROOT, UNWATCHED, DirTable
@@ -142,6 +143,8 @@ class WatcherCore:
             full_period=full_audit,
             per_second=self.limits.audit_dirs_per_second,
         )
+        self.looks = Looks(self.limits.looks)
+        self._looks_turn = False
         self._retry_due = 0.0
         self._probe_due = False
         self._watermark_due = 0.0
@@ -158,6 +161,7 @@ class WatcherCore:
         """Other bounds and audit periods from now on; nothing that is known or under way changes."""
         self.limits = limits
         self._links.limit = limits.links
+        self.looks.most = limits.looks
         self._audits.adjust(fast_period=fast_audit, full_period=full_audit, per_second=limits.audit_dirs_per_second)
 
     # -- events -------------------------------------------------------------------------------------------------------
@@ -525,7 +529,14 @@ class WatcherCore:
         return names.values()
 
     def _list_tasks(self) -> list[tuple[Task, Flight]]:
-        tasks: list[tuple[Task, Flight]] = []
+        # In turn with everything else, so that neither waits for the other to end.
+        self._looks_turn = not self._looks_turn and bool(len(self.looks))
+        if self._looks_turn:
+            sweep = self.looks.next_sweep()
+            tasks = self._take_from(sweep, self.limits.dirs_per_work) if sweep is not None else []
+            if tasks:
+                return tasks
+        tasks = []
         waiting: list[int] = []
         # A few directories per work while few are known, so that all scanners have something to do.
         most = max(1, min(self.limits.dirs_per_work, len(self._stack) // max(1, len(self._load))))
@@ -544,6 +555,8 @@ class WatcherCore:
         self._stack.extend(waiting)
         if not tasks and not waiting:
             tasks = self._sweep_tasks()
+        if not tasks and not self._looks_turn and (sweep := self.looks.next_sweep()) is not None:
+            tasks = self._take_from(sweep, self.limits.dirs_per_work)
         return tasks
 
     def _sweep_tasks(self) -> list[tuple[Task, Flight]]:
@@ -560,7 +573,7 @@ class WatcherCore:
                 sweep.later(index)
                 continue
             if self.table.flags[index] & (HUNG | CROSSED) or self._is_blocked(index):
-                sweep.returned(index)
+                sweep.passed_over(index)
                 continue
             tasks.append(self._list_task(index, sweep))
         return tasks
@@ -704,6 +717,9 @@ class WatcherCore:
             if name not in here and name not in ignore and name >= lo and (hi is None or name < hi):
                 self._drop(child)
         ops.append(Listing(table.id_of(index), lo, hi, result.own, tuple(ids), tuple(ignore)))
+        if flight.sweep is not None:
+            touched = {name: phase for name, (phase, _) in flight.touched.items() if name in ignore}
+            flight.sweep.entered(table, index, [table.index_of(child) for child in ids if child], touched)
         self._note_links(index, flight, result)
         flight.errno = result.errno or flight.errno
         if result.last:
@@ -797,6 +813,9 @@ class WatcherCore:
             self._again(index, flight)  # it was renamed under way
             return
         self.table.flags[index] &= ~LISTED
+        if flight.sweep is not None:
+            flight.sweep.lost(self.table, index)
+            flight.sweep = None
         self._ask_parent(index, flight)
 
     def _ask_parent(self, index: int, flight: Flight) -> None:
@@ -813,6 +832,9 @@ class WatcherCore:
         self.table.flags[index] = (self.table.flags[index] | FAILED) & ~LISTED
         self._failed[index] = result.errno
         ops.append(Listing(self.table.id_of(index), b"", None, result.own, errno=result.errno))
+        if flight.sweep is not None:
+            flight.sweep.passed_over(index)
+            flight.sweep = None
         if index != ROOT:
             self._ask_parent(index, flight)
             return
@@ -991,6 +1013,8 @@ class WatcherCore:
         if not self._began_wall:
             self._began_wall = wall
         self._sweeps(now, wall)
+        if len(self.looks) and not self.offline:
+            self.looks.tick(self.table, self._is_pending, self.number, self.applied)
         if now >= self._retry_due:
             self._retry_due = now + self.limits.probe_seconds
             self._retry()
@@ -1082,6 +1106,24 @@ class WatcherCore:
         if self._scanned:
             self._audits.tick(now, wall)
 
+    def look(self, id: str, path: bytes, depth: int | None, wall: int) -> LookState:  # noqa: A002
+        """
+        Look at what is at ``path`` below the root now, and at ``depth`` levels of children (None: all).
+
+        The same ``id`` is the same look. Whether it has ended is in ``looks.ended``.
+        """
+        names = tuple([name for name in path.split(b"/") if name])
+        return self.looks.begin(id, self.table, names, depth, wall)
+
+    def _is_pending(self, index: int, name: bytes, phase: int) -> bool:
+        """Whether ``name`` is still to be looked at for an event of ``phase``, or one before."""
+        flight = self._flights.get(index)
+        phases = [self._dirty.get(index, {}).get(name), self._list_phase.get(index)]
+        if flight is not None:
+            phases += [flight.phase if flight.names is None else flight.names.get(name)]
+            phases += [flight.touched[name][0] if name in flight.touched else None]
+        return any(one is not None and one != NO_PHASE and one <= phase for one in phases)
+
     def _retry(self) -> None:
         if self.offline:
             self._queue(ROOT, NO_PHASE)
@@ -1105,7 +1147,8 @@ class WatcherCore:
     @property
     def outstanding(self) -> bool:
         """Whether scanners owe an answer, or something waits that could be handed out."""
-        return bool(self._handed) or bool((self._dirty or self._stack) and self.has_room and not self.offline)
+        waits = self._dirty or self._stack or self.looks.is_due
+        return bool(self._handed) or bool(waits and self.has_room and not self.offline)
 
     def gauges(self) -> dict[str, int]:
         """Levels worth showing."""
@@ -1117,5 +1160,6 @@ class WatcherCore:
             "unapplied_items": len(self.items),
             "unapplied_bytes": self.unapplied,
             "links": len(self._links),
+            "looks": len(self.looks),
             "early": self._early_count,
         }

@@ -18,6 +18,7 @@ class WatcherLimits:
         early_events: events kept for watches that no result has named yet; above it a gap is declared.
         names_per_work: names in one work message.
         dirs_per_work: directories in one work message.
+        looks: paths that readers want looked at now, open at once; more are refused.
         links: names of hard-linked files kept to be looked at together.
         audit_dirs_per_second: the most that audits may look at.
         probe_seconds: how often a missing root, a refused watch or an unreadable directory is tried again.
@@ -30,6 +31,7 @@ class WatcherLimits:
     early_events: int = attrs.field(default=100_000, validator=between(16, 1 << 31))
     names_per_work: int = attrs.field(default=2_000, validator=between(1, 100000))
     dirs_per_work: int = attrs.field(default=32, validator=between(1, 4096))
+    looks: int = attrs.field(default=256, validator=between(1, 65536))
     links: int = attrs.field(default=100_000, validator=between(0, 1 << 31))
     audit_dirs_per_second: int = attrs.field(default=2_000, validator=between(1, 1000000))
     probe_seconds: float = attrs.field(default=2.0, validator=between(0.05, 3600))
