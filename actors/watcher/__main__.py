@@ -274,6 +274,7 @@ class Watcher:
     async def _receive(self) -> None:
         while True:
             frames = await self._found.receive()
+            self._core.now = time.monotonic()
             while True:
                 try:
                     self._message(frames)
@@ -410,6 +411,7 @@ class Watcher:
                 except OSError:
                     continue  # it went with its directory
             core.unwatch.clear()
+        core.now = time.monotonic()
         for slot, work in core.take_work():
             try:
                 self._works[slot].send_nowait([encode(work)])

@@ -30,6 +30,7 @@ from actors.watcher.limits import WatcherLimits
 from actors.watcher.links import HardLinks, Place
 from actors.watcher.looks import Looks, LookState
 from actors.watcher.pending import NO_PHASE, Phases
+from actors.watcher.portions import Portion
 from actors.watcher.sweep import Sweep
 from actors.watcher.table import CROSSED, FAILED, HUNG, LISTED, QUEUED, ROOT, UNWATCHED, DirTable
 from protocols import data
@@ -72,11 +73,12 @@ class Flight:
 
 @attrs.define(eq=False)
 class Handed:
-    """Work at a scanner: which directories it still has to answer for."""
+    """Work at a scanner since ``at``: which directories it still has to answer for."""
 
     slot: int
     tasks: dict[int, Flight]
     listing: bool
+    at: float = 0.0
 
 
 class WatcherCore:
@@ -87,6 +89,7 @@ class WatcherCore:
         items: numbered (number, item frame, rows frame), oldest first, not yet applied.
         over: not empty: this epoch has ended for the named reason; begin another one.
         unwatch: watch descriptors to be removed; the caller empties it.
+        now: seconds of a monotonic clock; the caller sets it before it brings results or takes work.
     """
 
     def __init__(
@@ -143,6 +146,9 @@ class WatcherCore:
             full_period=full_audit,
             per_second=self.limits.audit_dirs_per_second,
         )
+        self._dirs = Portion(self.limits.dirs_per_work, self.limits.work_seconds)
+        self._names = Portion(self.limits.names_per_work, self.limits.work_seconds)
+        self.now = 0.0
         self.looks = Looks(self.limits.looks)
         self._looks_turn = False
         self._retry_due = 0.0
@@ -162,6 +168,8 @@ class WatcherCore:
         self.limits = limits
         self._links.limit = limits.links
         self.looks.most = limits.looks
+        self._dirs.adjust(limits.dirs_per_work, limits.work_seconds)
+        self._names.adjust(limits.names_per_work, limits.work_seconds)
         self._audits.adjust(fast_period=fast_audit, full_period=full_audit, per_second=limits.audit_dirs_per_second)
 
     # -- events -------------------------------------------------------------------------------------------------------
@@ -443,7 +451,7 @@ class WatcherCore:
     def _hand(self, slot: int, tasks: list[tuple[Task, Flight]], *, listing: bool) -> tuple[int, Work]:
         self._work_number += 1
         flights = {self.table.index_of(task.dir): flight for task, flight in tasks}
-        self._handed[self._work_number] = Handed(slot=slot, tasks=flights, listing=listing)
+        self._handed[self._work_number] = Handed(slot=slot, tasks=flights, listing=listing, at=self.now)
         self._flights.update(flights)
         self._load[slot][1 if listing else 0] += 1
         return slot, Work(epoch=self.epoch, number=self._work_number, tasks=tuple([task for task, _ in tasks]))
@@ -466,7 +474,7 @@ class WatcherCore:
 
     def _name_tasks(self) -> list[tuple[Task, Flight]]:
         tasks: list[tuple[Task, Flight]] = []
-        room = self.limits.names_per_work
+        room = self._names.size
         for index in list(self._dirty):
             if index in self._flights:
                 continue
@@ -533,13 +541,13 @@ class WatcherCore:
         self._looks_turn = not self._looks_turn and bool(len(self.looks))
         if self._looks_turn:
             sweep = self.looks.next_sweep()
-            tasks = self._take_from(sweep, self.limits.dirs_per_work) if sweep is not None else []
+            tasks = self._take_from(sweep, self._dirs.size) if sweep is not None else []
             if tasks:
                 return tasks
         tasks = []
         waiting: list[int] = []
         # A few directories per work while few are known, so that all scanners have something to do.
-        most = max(1, min(self.limits.dirs_per_work, len(self._stack) // max(1, len(self._load))))
+        most = max(1, min(self._dirs.size, len(self._stack) // max(1, len(self._load))))
         while self._stack and len(tasks) < most:
             index = self._stack.pop()
             if not self.table.flags[index] & QUEUED:
@@ -556,15 +564,15 @@ class WatcherCore:
         if not tasks and not waiting:
             tasks = self._sweep_tasks()
         if not tasks and not self._looks_turn and (sweep := self.looks.next_sweep()) is not None:
-            tasks = self._take_from(sweep, self.limits.dirs_per_work)
+            tasks = self._take_from(sweep, self._dirs.size)
         return tasks
 
     def _sweep_tasks(self) -> list[tuple[Task, Flight]]:
         if self._gap is not None:
-            return self._take_from(self._gap, self.limits.dirs_per_work)
+            return self._take_from(self._gap, self._dirs.size)
         if not self._scanned:
             return []
-        return self._audits.take(self.limits.dirs_per_work, self._take_from)
+        return self._audits.take(self._dirs.size, self._take_from)
 
     def _take_from(self, sweep: Sweep, most: int) -> list[tuple[Task, Flight]]:
         tasks: list[tuple[Task, Flight]] = []
@@ -591,6 +599,7 @@ class WatcherCore:
             return
         if found.last:
             del self._handed[found.number]
+            (self._dirs if handed.listing else self._names).took(self.now - handed.at)
             load = self._load.get(handed.slot)
             if load is not None:
                 load[1 if handed.listing else 0] -= 1
@@ -1010,6 +1019,7 @@ class WatcherCore:
         Periods and watermarks. To be called after every batch of events or results, and at least every
         ``watermark_period``.
         """
+        self.now = now
         if not self._began_wall:
             self._began_wall = wall
         self._sweeps(now, wall)
