@@ -20,6 +20,11 @@ from protocols.messages import Beat, Configure, Hello, Stop, Welcome
 #: Bounds of the interval that a control actor may ask for, in milliseconds.
 BEAT_MS = (20, 60_000)
 
+#: Oldest and newest version of what a shell and its payloads agree on beside messages: environment, descriptors, keys
+#: of configurations, exit codes. The newest is raised when a payload of before could not run under a shell of now, or
+#: the other way round; the oldest when what it stands for is kept no more.
+SHELL_VERSIONS = (1, 1)
+
 #: Characters of an error in a Beat.
 ERROR_CHARACTERS = 8_000
 
