@@ -32,7 +32,7 @@ from fustor.runtime.pace import next_multiple
 #: Bytes taken from a socket at once.
 _RECEIVE = 64 << 10
 #: Answers to pipelined requests before others get their turn.
-_PIPELINED = 16
+_PIPELINED = 2
 #: Linux, tcp(7): the socket is writable only while less than this is unsent; absent from the socket module.
 _TCP_NOTSENT_LOWAT = 25
 #: accept(2): out of descriptors or memory, which passes when a connection ends.

@@ -257,6 +257,24 @@ async def test_pipelined_requests_are_answered_in_order_however_they_are_split()
             assert b"Connection: close" in answers[places[-2] : places[-1]]
 
 
+async def test_a_long_pipeline_holds_up_nobody_else() -> None:
+    count = 5_000
+    async with serving() as running:
+        greedy, modest = await running.connect(), Client(await running.connect())
+
+        async def read() -> None:
+            while await greedy.receive_some(1 << 20):
+                pass
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            nursery.start_soon(greedy.send_all, b"GET /x HTTP/1.1\r\nHost: t\r\n\r\n" * count)
+            await running.until("http_requests", 1)
+            await modest.ask("/y")
+            assert running.server.counters["http_requests"] < count
+            nursery.cancel_scope.cancel()
+
+
 async def test_bodies_on_get_are_skipped_and_the_connection_goes_on() -> None:
     async with serving() as running:
         stream = await running.connect()
