@@ -12,6 +12,7 @@ from actors.query.body import BodyLimits
 from actors.query.http.server import HttpLimits
 from actors.query.jobs import JobLimits
 from actors.query.params import Waits
+from actors.query.spool import Room
 from fustor.runtime.config import between, structure
 from protocols.errors import ConfigError
 
@@ -33,6 +34,7 @@ class QueryLimits:
         query_wait_seconds: how long the copying of a long answer, and so its snapshot, may wait for a slower reader.
         query_cache_bytes: of rendered answers that are kept for when they are asked for again, for each view; 0: none.
         query_spool_bytes: of copied records that wait in memory for a slow reader, for each long answer.
+        query_spools_bytes: the same of all long answers together.
         query_spool_folder: where what exceeds that goes; empty for the system's folder for temporary files.
         query_peer_seconds: a zmq peer that takes nothing for so long is dropped.
         query_requests: zmq requests under way at once.
@@ -59,6 +61,7 @@ class QueryLimits:
     query_wait_seconds: float = attrs.field(default=1.0, validator=between(0, 3600))
     query_cache_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
     query_spool_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
+    query_spools_bytes: int = attrs.field(default=64 << 20, validator=between(0, 1 << 36))
     query_spool_folder: str = ""
     query_peer_seconds: float = attrs.field(default=30.0, validator=between(0.1, 3600))
     query_requests: int = attrs.field(default=256, validator=between(1, 65536))
@@ -100,6 +103,7 @@ class QueryLimits:
             wait_seconds=self.query_wait_seconds,
             spool_memory_bytes=self.query_spool_bytes,
             spool_folder=self.query_spool_folder or None,
+            room=Room(self.query_spools_bytes),
         )
 
 

@@ -399,8 +399,13 @@ class _Connection:
             sent = self._sock.sendmsg((size, data, b"\r\n"))
         except BlockingIOError:
             sent = 0
-        if sent < len(size) + len(data) + 2:
-            await self._send_rest(memoryview(b"".join((size, data, b"\r\n")))[sent:])
+        # Piece by piece, for a copy of the whole would be held for as long as the peer is slow.
+        for piece in (size, data, b"\r\n"):
+            if sent < len(piece):
+                await self._send_rest(memoryview(piece)[sent:])
+                sent = 0
+            else:
+                sent -= len(piece)
 
     async def _send(self, data: bytes | memoryview) -> None:
         try:
