@@ -87,6 +87,15 @@ def data_file(path: str) -> str:
     return os.path.join(path, "data.mdb")
 
 
+def inode_of(path: str) -> tuple[int, int] | None:
+    """(device, inode) of the store that is at ``path`` now (one stat(2)); None: there is none that can be seen."""
+    try:
+        stat = os.stat(data_file(path))
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def _open(path: str, *, readonly: bool, map_size: int, max_readers: int) -> lmdb.Environment:
     try:
         return lmdb.open(
