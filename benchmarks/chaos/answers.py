@@ -22,7 +22,7 @@ ENDED = ("reset", "closed", "kept", "cut")
 #: How a worker ended: hit by us, found stopped and killed by its shell, or by an order that lets it finish.
 Manner = Literal["killed", "stopped", "ordered"]
 #: Seconds between the end of a process and what is felt of it, or seen.
-SLACK = 0.3
+SLACK = 0.5
 STATES = ("live", "building", "stale", "empty")
 
 

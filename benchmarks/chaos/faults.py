@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.proxy import Proxy
 
 #: Seconds that a victim may take to be there, that an order is waited for, and between two looks.
-_PATIENCE, _ORDER, _LOOK = 30.0, 5.0, 0.02
+_PATIENCE, _ORDER, _LOOK = 60.0, 5.0, 0.02
 #: Who is meant by an order to one of the sides.
 _TARGETS = {"fusion": "fusion", "agent": "local"}
 _VIEW: Who = ("fusion", "view.main")

@@ -113,9 +113,9 @@ def samples(found: Found) -> Iterator[Sample]:
     yield Sample("answers while there was no store", chaos.blank, "", "", case)
     yield Sample("connections refused", chaos.attempts.get("refused", 0), "", "less", case)
     yield Sample("connections that ended early", chaos.resets, "", "less", case)
-    yield Sample("of these, within an answer", chaos.attempts.get("cut", 0), "", "less", case)
-    yield Sample("of these, no worker had died", len(chaos.unexplained), "", "less", case)
-    yield Sample("of these, the worker was drained", len(chaos.drained), "", "less", case)
+    yield Sample("connections that ended within an answer", chaos.attempts.get("cut", 0), "", "less", case)
+    yield Sample("connections that ended though no worker had died", len(chaos.unexplained), "", "less", case)
+    yield Sample("new connections that ended because a worker was drained", len(chaos.drained), "", "less", case)
     yield Sample("questions asked again", chaos.retried, "", "less", case)
     yield Sample("generations gone back", len(found.back), "", "less", case)
     yield Sample("claims checked", found.claims.checked, "", "more", case)
@@ -145,8 +145,8 @@ def wrong(found: Found) -> list[str]:
             "questions without an answer": 0 if name == DOWN else one.unanswered,
             "answers that are no tree": one.invalid,
             "connections refused": 0 if name == DOWN else one.attempts.get("refused", 0),
-            "connections that ended early though no worker had died": len(one.unexplained),
-            "connections that ended early though the worker was drained": len(one.drained),
+            "connections that ended though no worker had died": len(one.unexplained),
+            "new connections that ended because a worker was drained": len(one.drained),
         }
         said += [f"{name}: {count} {what}" for what, count in faults.items() if count]
     if found.back:

@@ -30,8 +30,8 @@ def page(found: Found, title: str, conditions: Sequence[str], image: str) -> str
     lines += [f"- {one}" for one in wrong(found)] or ["Nothing."]
     chaos = found.tallies[CHAOS]
     examples = {
-        "Ended early though no worker had died": chaos.unexplained,
-        "Ended early though the worker was drained": chaos.drained,
+        "Ended though no worker had died": chaos.unexplained,
+        "Ended because a worker was drained": chaos.drained,
         "Generations gone back": found.back,
     }
     begin = found.phases[0].start

@@ -88,7 +88,10 @@ def timeline(
         ]
     parts += _band(asked, shown, band, across)
     parts += _scale(plot)
-    parts += _latencies(asked, plot, across)
+    # While nobody is there everything fails, and would hide the rest.
+    away = [phase for phase in phases if phase.away]
+    there = [one for one in asked if not any(phase.start <= one.start < phase.end for phase in away)]
+    parts += _latencies(there, plot, across)
     for number, lane in enumerate(lanes):
         top = first_lane + number * _LANE
         parts.append(f'<text x="{_LEFT - 8}" y="{top + 10}" text-anchor="end">{escape(lane)}</text>')
@@ -112,8 +115,9 @@ def _band(asked: Sequence[Asked], shown: str, top: int, across: Across) -> list[
             f'<rect x="{across(begin):.1f}" y="{top}" width="{width:.1f}" height="{_BAND - 4}" '
             f'fill="{_STATES.get(state, "#000")}"><title>{escape(state)}</title></rect>'
         )
-    for number, (state, colour) in enumerate(_STATES.items()):
-        left = _LEFT + _WIDTH - 300 + number * 75
+    legend = {"killed": _KINDS["kill"], "stopped": _KINDS["stop"], "anything else": _ORDER, **_STATES}
+    for number, (state, colour) in enumerate(legend.items()):
+        left = _LEFT + _WIDTH - 600 + number * 85
         parts.append(f'<rect x="{left}" y="8" width="10" height="10" fill="{colour}"/>')
         parts.append(f'<text x="{left + 14}" y="17">{state}</text>')
     return parts

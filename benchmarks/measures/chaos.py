@@ -41,7 +41,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
     title = f"Chaos, {bench.tree.files:,} files, seed {bench.seed}"
     conditions = [
         f"{len(steps)} steps; load average {load:.1f} before, {os.getloadavg()[0]:.1f} after.",
-        f"Not as shipped: {', '.join(line for line in LIMITS.split() if line)}.".replace(", =, ", " = "),
+        f"Not as shipped: {', '.join(LIMITS.strip().splitlines())}.",
         *(f"{one[0].upper()}{one[1:]}." for one in on.missing),
     ]
     image = bench.report("chaos.svg", picture(found, title))

@@ -80,7 +80,7 @@ def test_all_is_well() -> None:
         ({"asked": [*FINE.asked, asked(17.0, 0.1, "refused")]}, "chaos: 1 connections refused"),
         ({"asked": [*FINE.asked, asked(12.0, 0.1, "cut")]}, "though no worker had died"),
         ({"asked": [*FINE.asked, asked(26.0, generation=1)]}, "1 times a generation went back"),
-        ({"ends": [End(15.1, 15.1, "query.0", 1, "ordered"), FINE.ends[1]]}, "though the worker was drained"),
+        ({"ends": [End(15.1, 15.1, "query.0", 1, "ordered"), FINE.ends[1]]}, "because a worker was drained"),
         ({"claims": Claims(100, ("chaos: n5: None, not 0",))}, "1 claims that were not so"),
         ({"claims": Claims(0, ())}, "no claim was checked"),
         ({"equalities": [Equality(QUIET, 1.5, 1, 0, 0, "missing 1")]}, "not equal to the disk: missing 1"),

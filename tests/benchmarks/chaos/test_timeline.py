@@ -56,6 +56,12 @@ def test_slower_is_higher_and_what_was_asked_again_is_marked(svg: ET.Element) ->
     assert [text for _, text in titles(svg, "circle")] == ["root: reset"]
 
 
+def test_what_fails_while_nobody_is_there_hides_nothing() -> None:
+    away = [PHASES[0], Phase("away", 105.0, 108.0, away=True), Phase("after", 108.0, 110.0)]
+    svg = ET.fromstring(timeline("", ASKED, "root", away, [], []))
+    assert titles(svg, "circle") == []
+
+
 def test_nothing_is_no_picture() -> None:
     with pytest.raises(ValueError, match="at least one"):
         timeline("", [], "root", [], [], [])
