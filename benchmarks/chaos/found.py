@@ -26,7 +26,7 @@ class Claims:
     """
     Attributes:
         checked: listings that said ``as_of`` and were compared with the ledger.
-        lies: what they claimed to contain and did not.
+        lies: of those that were not so, what they claimed to contain and did not.
     """
 
     checked: int

@@ -58,6 +58,8 @@ _POLLS, _READS, _READERS = 20.0, 25.0, 4
 _WHOLES, _WHOLE_MOST = 0.5, 200_000
 #: Changes after each step, and directories above which one is removed.
 _CHANGES, _DIRECTORIES = 20, 200
+#: Names that are said of a listing that was not as it claimed.
+_SOME = 5
 #: Seconds that anything may take before the run is given up, and between two looks.
 _PATIENCE, _LOOK = 150.0, 0.02
 
@@ -120,8 +122,9 @@ def read_claims(path: Path, ledgers: dict[str, Sequence[Change]]) -> Claims:
         for _, place in order:
             file.seek(place)
             asker, as_of, received, sizes = json.loads(file.readline())
-            found = truths[asker].lies(as_of, received, sizes)
-            lies += [f"{asker}: as of {as_of:.6f}, come at {received:.6f}: {one}" for one in found]
+            if found := truths[asker].lies(as_of, received, sizes):
+                some = "; ".join(found[:_SOME])
+                lies.append(f"{asker}: as of {as_of:.6f}, come at {received:.6f}, {len(found)} names: {some}")
     return Claims(len(order), tuple(lies))
 
 

@@ -114,4 +114,4 @@ def test_claims_are_compared_with_the_ledger_of_their_asker(tmp_path: Path) -> N
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = read_claims(path, {"chaos": ledger, "steady": []})
     assert found.checked == 3
-    assert found.lies == ("chaos: as of 6.500000, come at 6.600000: n: is there",)
+    assert found.lies == ("chaos: as of 6.500000, come at 6.600000, 1 names: n: is there",)
