@@ -30,8 +30,8 @@ from protocols.errors import MachineError
 META, TREE, FILES = b"meta", b"tree", b"files"
 #: Most sources of a view, and most readers at a time (LMDB: 126 by default).
 MAX_SOURCES, MAX_READERS = 1024, 512
-#: Of LMDB's lock file, for each reader and twice for its head (lmdb's mdb.c, MDB_reader, MDB_txninfo).
-_READER_BYTES = 64
+#: Name of LMDB's lock file; bytes of it for each reader and twice for its head (mdb.c: MDB_reader, MDB_txninfo).
+_LOCK, _READER_BYTES = "lock.mdb", 64
 #: Room for the map in bytes: address space, not disk, for the file is sparse and grows as needed.
 MAP_SIZE = 64 << 30
 
@@ -130,10 +130,16 @@ def _reserve_lock(path: str, max_readers: int) -> None:
         StoreFullError: there is none.
         MachineError: the file can't be made.
     """
+    file = os.path.join(path, _LOCK)
     try:
-        fd = os.open(os.path.join(path, "lock.mdb"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        size = os.fstat(fd).st_size
         try:
-            os.posix_fallocate(fd, 0, os.fstat(fd).st_size or (max_readers + 2) * _READER_BYTES)
+            os.posix_fallocate(fd, 0, size or (max_readers + 2) * _READER_BYTES)
+        except OSError:
+            if not size:
+                os.unlink(file)
+            raise
         finally:
             os.close(fd)
     except OSError as error:
@@ -206,6 +212,9 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
         os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as error:
         raise MachineError(f"{path}: the folder can't be made: {error.strerror}") from None
+    if os.path.exists(os.path.join(path, _LOCK)) and not os.path.exists(data_file(path)):
+        # Who reads the one that was here could not follow: a process may open a folder but once.
+        raise StoreUnusableError(f"{path}: a tree store that has lost its file")
     _reserve_lock(path, max_readers)
     env = _open(path, readonly=False, map_size=map_size, max_readers=max_readers)
     try:

@@ -133,6 +133,14 @@ def test_boottime_goes_on() -> None:
     assert 0 < boottime_ns() <= boottime_ns()
 
 
+def test_a_store_without_its_file_is_not_continued(tmp_path: Path) -> None:
+    """A reader has it open, and could open another one at the same place only in another folder."""
+    close_cleanly(write(tmp_path / "s"))
+    Path(data_file(str(tmp_path / "s"))).unlink()
+    with pytest.raises(StoreUnusableError, match="lost its file"):
+        write(tmp_path / "s")
+
+
 @pytest.mark.skipif(bool(cannot_mount()), reason=cannot_mount() or "can mount")
 def test_a_disk_that_is_full_is_said_and_kills_nobody(tmp_path: Path) -> None:
     """LMDB writes to its lock file through a map: without room that was a SIGBUS."""
