@@ -153,7 +153,7 @@ class Tally:
         statuses: status → how many.
         attempts: failure → how many attempts ended so.
         retried: questions that were asked twice.
-        unanswered: that had no answer then either.
+        unanswered: that had no answer then either, but for those that were cut off within one twice.
         invalid: answers of status 200 that were no node.
         blank: answers without a store: there was none when the worker began.
         unexplained: questions of which an attempt broke off although no worker had ended.
@@ -209,7 +209,7 @@ def tally(asked: Iterable[Asked], ends: Sequence[End], *, slow: str = "") -> Tal
         for failure in one.failures:
             found.attempts[failure] = found.attempts.get(failure, 0) + 1
         found.retried += bool(one.failures)
-        found.unanswered += not one.status
+        found.unanswered += not one.status and set(one.failures) != {"cut"}
         if one.status:
             found.statuses[one.status] = found.statuses.get(one.status, 0) + 1
         if one.status == 200:

@@ -24,6 +24,8 @@ def test_generations_may_not_go_back_between_one_answer_and_the_next_question() 
     blank = asked(1.8, 0.01, state="empty", generation=0)
     assert regressions([after, meanwhile, before, lost, blank]) == [after]
     assert tally([blank, before], []).blank == 1
+    cut, lost_too = asked(1.0, 1.0, "cut", "cut", status=0), asked(1.0, 1.0, "cut", "refused", status=0)
+    assert tally([cut, lost_too], []).unanswered == 1
 
 
 @pytest.mark.parametrize(
