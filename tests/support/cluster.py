@@ -71,6 +71,7 @@ class Cluster:
         fusion: text appended to fusion.toml.
         limits: text appended to agent.toml.
         wrapper: a command that runs ``fustor up``, in front of it.
+        way: port by which the agent's control actor reaches Fusion; 0: Fusion's own. Data goes where Fusion says.
     """
 
     def __init__(
@@ -82,12 +83,13 @@ class Cluster:
         limits: str = "",
         fusion: str = "",
         wrapper: Sequence[str] = (),
+        way: int = 0,
     ) -> None:
         self.root = root
         self.state = state
         self._wrapper = wrapper
-        if source or limits or fusion:
-            self._prepare(source, limits, fusion)
+        if source or limits or fusion or way:
+            self._prepare(source, limits, fusion, way)
         self.up()
 
     def command(
@@ -107,7 +109,7 @@ class Cluster:
         )
         return done
 
-    def _prepare(self, source: str, limits: str, fusion: str) -> None:
+    def _prepare(self, source: str, limits: str, fusion: str, way: int) -> None:
         """Write the files as ``up`` does, then add to them."""
         from fustor.admin.prepare import make_folder, prepare
         from fustor.admin.state import State
@@ -120,6 +122,8 @@ class Cluster:
         for line in source.strip().splitlines():
             key = line.split("=")[0].strip()
             text = "\n".join(kept for kept in text.splitlines() if kept.split("=")[0].strip() != key) + "\n"
+        if way:
+            text = text.replace(f'fusion = "{state.fusion_config()["control"]}"', f'fusion = "tcp://127.0.0.1:{way}"')
         agent.write_text(text.rstrip("\n") + "\n" + source.strip() + "\n\n" + limits.strip() + "\n")
         if fusion:
             file = self.state / "fusion.toml"
@@ -131,6 +135,11 @@ class Cluster:
         config = tomllib.loads((self.state / "fusion.toml").read_text())
         host, _, port = str(config["fusion"]["http"]).rpartition(":")
         self.address = (host, int(port))
+
+    def control_port(self) -> int:
+        """Where Fusion hears agents."""
+        config = tomllib.loads((self.state / "fusion.toml").read_text())
+        return int(str(config["fusion"]["control"]).rpartition(":")[2])
 
     def down(self) -> None:
         """Stop, and see that nothing is left."""
