@@ -98,7 +98,7 @@ def test_what_kills_is_left_alone_and_named_until_it_is_released(cluster: Cluste
 
     def told() -> dict[str, Any] | None:
         root = node(cluster, b"/")
-        source = root["sources"][0] if root["sources"] else {"state": "building", "counts": {}}
+        source: dict[str, Any] = root["sources"][0] if root["sources"] else {"state": "building", "counts": {}}
         # They are counted as soon as they are left out, and the walk goes on meanwhile.
         return root if source["state"] != "building" and source["counts"].get("quarantined") == 2 else None
 
