@@ -21,7 +21,7 @@ from tests.support.elsewhere import mounted, unavailable
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "has bindfs")
 
-#: A scanner is stopped again and again here, whatever it has in hand: that is not held against the item, nor against it.
+#: A scanner is stopped again and again here, whatever it has in hand: that is not held against the item, nor it.
 LIMITS = """
 [limits.quarantine]
 deaths = 100
