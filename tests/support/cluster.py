@@ -256,6 +256,16 @@ class Cluster:
         found: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
         return found
 
+    def running(self) -> dict[str, int]:
+        """Payloads that do their work, as their shells say: name → pid."""
+        from fustor.admin.client import Client
+        from fustor.admin.state import State
+
+        with Client(State(self.state)) as client:
+            status = client.admin("status")
+        every = [*status["payloads"], *(one for agent in status["agents"] for one in agent["payloads"])]
+        return {one["name"]: one["pid"] for one in every if one["state"] == "running"}
+
     def logs(self) -> str:
         """The last lines of every log, for messages of failed tests."""
         lines = []
