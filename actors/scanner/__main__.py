@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import zmq
@@ -113,5 +113,10 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
     return run
 
 
-if __name__ == "__main__":
+def start() -> NoReturn:
+    """Be a scanner; ends the process."""
     run_blocking_actor("scanner", build)
+
+
+if __name__ == "__main__":
+    start()

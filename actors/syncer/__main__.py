@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import trio
@@ -273,5 +273,10 @@ def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
     return run
 
 
-if __name__ == "__main__":
+def start() -> NoReturn:
+    """Be a syncer; ends the process."""
     run_actor("syncer", build)
+
+
+if __name__ == "__main__":
+    start()

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from actors.view.service import build
 from fustor.runtime.actor import run_actor
 
-if __name__ == "__main__":
+
+def start() -> NoReturn:
+    """Be a view; ends the process."""
     run_actor("view", build)
+
+
+if __name__ == "__main__":
+    start()

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import trio
@@ -456,5 +456,10 @@ def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
     return run
 
 
-if __name__ == "__main__":
+def start() -> NoReturn:
+    """Be a watcher; ends the process."""
     run_actor("watcher", build)
+
+
+if __name__ == "__main__":
+    start()

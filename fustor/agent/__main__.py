@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 from fustor.agent.config import build
 from fustor.agent.control import AgentControl
@@ -16,5 +16,10 @@ async def main(config: dict[str, Any], keeper: Keeper, log: logging.Logger) -> N
     await AgentControl(build(config), keeper, log).run()
 
 
-if __name__ == "__main__":
+def start() -> NoReturn:
+    """Be the control actor; ends the process."""
     run_control(main)
+
+
+if __name__ == "__main__":
+    start()

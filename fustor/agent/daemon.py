@@ -118,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "fustor.agent",
             attrs.asdict(config),
             listen={},
+            template=("fustor.agent", "actors.watcher", "actors.scanner", "actors.syncer"),
             grace_seconds=15.0,
             limits=config.limits.guardian,
             supervised=arguments.supervised,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 from fustor.fusion.config import build
 from fustor.fusion.control import FusionControl
@@ -16,5 +16,10 @@ async def main(config: dict[str, Any], keeper: Keeper, log: logging.Logger) -> N
     await FusionControl(build(config), keeper, log).run()
 
 
-if __name__ == "__main__":
+def start() -> NoReturn:
+    """Be the control actor; ends the process."""
     run_control(main)
+
+
+if __name__ == "__main__":
+    start()

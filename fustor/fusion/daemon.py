@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             attrs.asdict(config),
             listen=listening(config),
             control_fds=tuple(listening(config)),
+            template=("fustor.fusion", "actors.view", "actors.query"),
             grace_seconds=15.0,
             limits=config.limits.guardian,
             supervised=arguments.supervised,

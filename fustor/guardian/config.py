@@ -8,6 +8,7 @@ run                 working directory of all processes; exists, mode 0700       
 control             argv of the control actor; argv[0] is an absolute path                                  required
 log                 folder of the logs                                                                      required
 env                 added to the environment of every child                                                 {}
+template            modules that a template imports, to be forked into ``python -P -m MODULE``; none: exec  []
 listen              name → [host, port]: listening TCP sockets, given to payloads by name; port 0: any      {}
 control_fds         names in listen that the control actor is given                                         []
 beat_timeout        seconds without a beat after which a frozen control actor is replaced; 0: never         1.5
@@ -44,7 +45,7 @@ _SECONDS = {
     "adopt_timeout": 5.0,
 }
 _COUNTS = {"log_bytes": 8 << 20, "slots": 1024}
-_KEYS = {"run", "control", "log", "env", "listen", "control_fds", "successor", *_SECONDS, *_COUNTS}
+_KEYS = {"run", "control", "log", "env", "template", "listen", "control_fds", "successor", *_SECONDS, *_COUNTS}
 
 _STARTERS = ("survivors", "supervisor")
 
@@ -75,6 +76,7 @@ class Config:
         self.log = _folder("log", data["log"])
         self.control = argv("control", data["control"])
         self.env = environment("env", data.get("env", {}))
+        self.template = _modules("template", data.get("template", []))
         listen = _mapping("listen", data.get("listen", {}))
         self.listen = {name: _address(f"listen.{name}", address) for name, address in listen.items()}
         self.control_fds = _chosen("control_fds", data.get("control_fds", []), self.listen)
@@ -185,6 +187,13 @@ def _chosen(field: str, value: object, accepted: dict[str, tuple[str, int]]) -> 
     if isinstance(value, list) and all(isinstance(name, str) and name in accepted for name in value):
         return tuple(value)
     raise RefusedError(field, short(value), f"a list of names in listen is accepted: {', '.join(accepted) or 'none'}")
+
+
+def _modules(field: str, value: object) -> list[bytes]:
+    names = value if isinstance(value, list) else [""]
+    if all(isinstance(name, str) and name.replace(".", "_").isidentifier() for name in names):
+        return [name.encode() for name in names]
+    raise RefusedError(field, short(value), "a list of names of modules is accepted")
 
 
 def _seconds(field: str, value: object) -> float:

@@ -15,10 +15,11 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 
-from fustor.guardian import children, files, handover, process, requests
+from fustor.guardian import children, files, handover, pidfd, process, requests
 from fustor.guardian.adoption import Adoption
 from fustor.guardian.channel import Channel
 from fustor.guardian.config import Config
@@ -31,6 +32,8 @@ from fustor.guardian.policy import ControlPolicy, Stopping
 from fustor.guardian.predecessor import Predecessor, boot_id
 from fustor.guardian.survivors import Survivors
 from fustor.guardian.table import Exit, Slot, Table
+from fustor.guardian.template import ROOM, ROOM_BYTES, TemplateLostError
+from fustor.guardian.tending import Tending
 
 #: Slots told in one packet: each is below 500 bytes.
 _PAGE = 100
@@ -46,6 +49,7 @@ _COUNTERS = (
     "table_failures",
     "joined",
     "renewals",
+    "forks",
 )
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
@@ -136,6 +140,7 @@ class Guardian:
         self._check: Slot | None = None
         self._check_until = 0.0
         self._renew = False
+        self._tending = Tending(bool(config.template), awaited=not len(survivors), now=self._began)
         self._events = Events(logs)
         self._adoption = Adoption(
             self._events,
@@ -159,6 +164,12 @@ class Guardian:
                 slot.exit = Exit(0, 0, 0, 0.0, known=False)
                 children.end_all_of(slot.token)
             self._enter(slot)
+        if before.template is not None:
+            # It ends by itself, unless somebody has stopped it.
+            fd = pidfd.hold(before.template.pid, before.template.born)
+            if fd >= 0:
+                pidfd.send(fd, signal.SIGKILL)
+                os.close(fd)
         now = time.monotonic()
         if before.control is not None and before.control.pid in self._survivors:
             self._control = _Control(before.control, None)
@@ -190,10 +201,13 @@ class Guardian:
             self._stop_further(self._stopping, now)
         else:
             self._adoption.advance(now)
+            if self._tending.due(now):
+                self._start_template(now)
             # Without its listening sockets a control actor would be refused what it asks for.
             if not self._adoption.missing:
                 self._manager.ready()
-                self._keep_control(now)
+                if not self._tending.awaited(now):
+                    self._keep_control(now)
             if self._check is not None and now >= self._check_until:
                 self._send(self._check.pid, signal.SIGKILL)
                 self._check_until = now + _CHECK_SECONDS
@@ -222,8 +236,8 @@ class Guardian:
                 return 0
             times.append(self._stopping.wake_at())
         else:
-            times.append(self._adoption.wake_at())
-            if not self._adoption.missing:
+            times += [self._adoption.wake_at(), self._tending.wake_at(time.monotonic())]
+            if not self._adoption.missing and not self._tending.awaited(time.monotonic()):
                 times.append(self._policy.wake_at())
             if self._check is not None:
                 times.append(self._check_until)
@@ -239,6 +253,7 @@ class Guardian:
             "guardian": os.getpid(),
             "boot": self._boot,
             "control": self._control.slot.as_json() if self._control else None,
+            "template": self._tending.slot.as_json() if self._tending.slot else None,
             "slots": [slot.as_json() for slot in self._table.slots()],
             "listen": {name: sock.getsockname()[:2] for name, sock in self._listening.items()},
             "oom_score": self._oom_score,
@@ -300,7 +315,7 @@ class Guardian:
     ) -> None:
         """``enter`` takes it into the books, which are written down before it runs; ``settled`` hears of exec."""
         try:
-            pid, reader, release = process.start(program, self._null, self._lock)
+            pid, reader, release = self._forked(program) or process.start(program, self._null, self._lock)
         finally:
             os.close(program.log)
         try:
@@ -315,6 +330,20 @@ class Guardian:
             raise
         process.release(release)
 
+    def _forked(self, program: process.Program) -> tuple[int, int, int] | None:
+        """As :func:`process.start`, by the template; None when it is of no use."""
+        fork = self._tending.fork(program)
+        if fork is None:
+            return None
+        try:
+            started = process.start(program, self._null, self._lock, fork)
+        except TemplateLostError as error:
+            self._logs.write("WARNING", f"the template is of no more use: {error}")
+            self._drop_template()
+            return None
+        self._counters["forks"] += 1
+        return started
+
     def _settle(self, pid: int) -> None:
         """Exec of ``pid`` has succeeded or failed, or is still awaited."""
         start = self._starting[pid]
@@ -328,6 +357,44 @@ class Guardian:
             process.reap(pid)  # having told, it exits at once
             self._changed = True
         start.settled(start.slot, error)
+
+    def _start_template(self, now: float) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        env = self._environment({ROOM: b"x" * ROOM_BYTES}, "template", "", {"template": theirs.fileno()})
+        argv = [os.fsencode(sys.executable), b"-P", b"-m", b"fustor.runtime.template", *self._config.template]
+
+        def enter(slot: Slot) -> None:
+            self._tending.started(slot, ours)
+            self._events.watch(ours.fileno(), self._on_template)
+
+        try:
+            program = process.Program(argv, env, [theirs.fileno()], self._logs.open("template"))
+            self._start(program, "template", "", enter, self._template_settled)
+        except OSError as error:
+            ours.close()
+            wait = self._tending.exited(now)
+            self._logs.write("WARNING", f"no template can be started: {error.strerror}", again_in=wait)
+        finally:
+            theirs.close()
+
+    def _template_settled(self, slot: Slot, error: int) -> None:
+        if error:
+            self._drop_template()
+            wait = self._tending.exited(time.monotonic())
+            self._logs.write("WARNING", f"no template can be started: {os.strerror(error)}", again_in=wait)
+
+    def _on_template(self) -> None:
+        if not self._tending.heard(time.monotonic()):
+            self._drop_template()
+
+    def _drop_template(self) -> None:
+        """End it; the exit is seen as others are."""
+        tending = self._tending
+        if tending.template is not None:
+            self._events.unwatch(tending.template.fileno())
+        tending.dropped(time.monotonic())
+        if tending.slot is not None:
+            self._send(tending.slot.pid, signal.SIGKILL)
 
     def _start_control(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -387,7 +454,7 @@ class Guardian:
 
     def _is_ours(self, pid: int) -> bool:
         """Neither an orphan nor already taken out of the books."""
-        if self._check is not None and self._check.pid == pid:
+        if pid in (one.pid for one in (self._check, self._tending.slot) if one is not None):
             return True
         return self._table.is_running(pid) or (self._control is not None and self._control.slot.pid == pid)
 
@@ -403,6 +470,13 @@ class Guardian:
         if self._check is not None and self._check.pid == pid:
             self._check = None
             self._checked(ended)
+            return
+        if self._tending.slot is not None and self._tending.slot.pid == pid:
+            if self._tending.template is not None:
+                self._events.unwatch(self._tending.template.fileno())
+            wait = self._tending.exited(time.monotonic())
+            self._changed = True
+            self._logs.write("INFO", "template exited", pid=pid, again_in=wait, **ended.as_json())
             return
         if self._control is not None and self._control.slot.pid == pid:
             self._drop_control()
@@ -494,6 +568,7 @@ class Guardian:
                 return
             self._renew = False
             self._adoption.dismiss()
+            self._drop_template()  # the next one is of the new version
             state = self._hand_over()
             self._logs.write("INFO", "changing to the new version", payloads=len(self._table.alive()))
             handover.execute(self._command, state)
@@ -522,6 +597,7 @@ class Guardian:
 
     def take_over(self, state: handover.State) -> None:
         """Go on where the version before this one, in this very process, has stopped."""
+        self._tending = Tending(bool(self._config.template), awaited=False, now=time.monotonic())
         for slot in state.slots:
             self._enter(slot)
         if state.control is not None:
@@ -711,6 +787,8 @@ class Guardian:
             # Of meaning only if this guardian is killed before it has stopped: survivors would start another one.
             self._logs.write("ERROR", f"{files.STOPPING} can't be written: {error.strerror}")
         self._logs.write("INFO", "stopping", payloads=len(self._table.alive()))
+        self._tending.end()
+        self._drop_template()
         if self._check is not None:
             self._send(self._check.pid, signal.SIGKILL)
         if self._control is not None:

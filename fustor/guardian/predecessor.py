@@ -17,12 +17,14 @@ class Predecessor:
         slots: of its payloads, running ones and ended ones.
         control: its control actor; None when it had none.
         listen: name → (host, port) that its listening sockets were bound to.
+        template: its template; None when it had none.
         oom_score: its own oom_score_adj, which a successor started by a payload has to get back.
     """
 
     def __init__(self) -> None:
         self.slots: list[Slot] = []
         self.control: Slot | None = None
+        self.template: Slot | None = None
         self.listen: dict[str, tuple[str, int]] = {}
         self.oom_score = 0
 
@@ -50,9 +52,11 @@ def recorded(table: bytes) -> Predecessor:
             return found
         slots = [Slot.from_json(entry) for entry in data["slots"]]
         control = Slot.from_json(data["control"]) if data["control"] else None
+        template = Slot.from_json(data["template"]) if data.get("template") else None
         listen = {str(name): (str(host), int(port)) for name, (host, port) in data["listen"].items()}
         score = int(data["oom_score"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return found  # not written by us: says nothing that could be trusted
-    found.slots, found.control, found.listen, found.oom_score = slots, control, listen, score
+    found.slots, found.control, found.template = slots, control, template
+    found.listen, found.oom_score = listen, score
     return found

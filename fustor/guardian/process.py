@@ -17,6 +17,7 @@ import errno
 import os
 import resource
 import signal
+from collections.abc import Callable
 
 from fustor.guardian.table import Exit
 
@@ -58,7 +59,11 @@ class Program:
         self.oom_score = oom_score
 
 
-def start(program: Program, null: int, lock: int) -> tuple[int, int, int]:
+#: Makes a child that takes on a program, given its stdin and its ends of the two pipes; its pid, or 0 when it can't.
+Fork = Callable[[Program, int, int, int], int]
+
+
+def start(program: Program, null: int, lock: int, fork: Fork | None = None) -> tuple[int, int, int]:
     """
     Fork, and once :func:`release` is called execute ``program`` in a session of its own with default signals.
 
@@ -66,13 +71,14 @@ def start(program: Program, null: int, lock: int) -> tuple[int, int, int]:
         program: what.
         null: becomes its stdin.
         lock: of the run folder. A child whose exec hangs must not keep it from a successor.
+        fork: tried first.
 
     Returns:
         The pid, the non-blocking reading end of the pipe for :func:`exec_error`, and the descriptor for
         :func:`release`. If that is closed instead, the child ends.
 
     Raises:
-        OSError: no process or pipe could be made.
+        OSError: no process or pipe could be made. What ``fork`` raises.
     """
     changed = [number for number in _RESETTABLE if signal.getsignal(number) is not signal.SIG_DFL]
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -80,10 +86,12 @@ def start(program: Program, null: int, lock: int) -> tuple[int, int, int]:
     # A signal to the child before its handlers are reset would be written to the wakeup pipe that it shares with us.
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, _RESETTABLE)
     try:
-        pid = os.fork()
-        if pid == 0:
-            _become(program, null, writer, changed, waiting, (release_, lock))
-    except OSError:
+        pid = fork(program, null, writer, waiting) if fork is not None else 0
+        if not pid:
+            pid = os.fork()
+            if not pid:
+                _become(program, null, writer, changed, waiting, (release_, lock))
+    except BaseException:
         os.close(reader)
         os.close(release_)
         raise
@@ -199,6 +207,27 @@ def send_group(leader: int, number: int) -> None:
         pass  # every process that is left runs under another user id (kill(2))
 
 
+def take_on(program: Program, null: int, waiting: int) -> None:
+    """
+    In a new child: wait until it is written down, then have what the program is given but for its descriptors.
+
+    Raises:
+        OSError: the system does not let us.
+    """
+    if not os.read(waiting, 1):
+        os._exit(127)
+    os.setsid()
+    os.dup2(null, 0)
+    os.dup2(program.log, 1)
+    os.dup2(program.log, 2)
+    if program.oom_score:
+        set_oom_score(program.oom_score)
+    if program.data_bytes:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = program.data_bytes if hard == resource.RLIM_INFINITY else min(program.data_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
 def _become(
     program: Program, null: int, writer: int, changed: list[int], waiting: int, unwanted: tuple[int, ...]
 ) -> None:
@@ -207,25 +236,14 @@ def _become(
     try:
         for fd in unwanted:
             os.close(fd)
-        if not os.read(waiting, 1):
-            os._exit(127)
-        os.setsid()
+        take_on(program, null, waiting)
         signal.set_wakeup_fd(-1)
         # Python ignores SIGPIPE and SIGXFSZ, and exec keeps what is ignored.
         for number in changed:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.dup2(null, 0)
-        os.dup2(program.log, 1)
-        os.dup2(program.log, 2)
         for fd in program.fds:
             os.set_inheritable(fd, True)
-        if program.oom_score:
-            set_oom_score(program.oom_score)
-        if program.data_bytes:
-            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-            limit = program.data_bytes if hard == resource.RLIM_INFINITY else min(program.data_bytes, hard)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
         os.execve(program.argv[0], program.argv, program.env)
     except OSError as error:
         failure = error.errno or errno.EINVAL

@@ -50,12 +50,14 @@ class GuardianLimits:
         hang_seconds: the same of one that is not frozen: it may only be waiting for a processor.
         rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
         adopt_seconds: how long a successor waits for them to join before it kills them.
+        template: payloads are forked of a process that has imported their program; else each imports it anew.
     """
 
     frozen_seconds: float = attrs.field(default=1.5, validator=between(1.0, 3600))
     hang_seconds: float = attrs.field(default=4.0, validator=between(1.0, 3600))
     rejoin_seconds: float = attrs.field(default=10.0, validator=between(0, 3600))
     adopt_seconds: float = attrs.field(default=5.0, validator=between(0, 3600))
+    template: bool = True
 
 
 class AlreadyRunningError(FustorError):
@@ -170,6 +172,7 @@ def launch(
     *,
     listen: Mapping[str, Address],
     control_fds: Sequence[str] = (),
+    template: Sequence[str],
     grace_seconds: float,
     limits: GuardianLimits,
     supervised: bool,
@@ -184,6 +187,7 @@ def launch(
         config: the effective configuration as plain data.
         listen: listening sockets by name; the guardian keeps them whoever comes and goes.
         control_fds: names of those that the control actor is given.
+        template: modules that its processes are made of; see :mod:`fustor.runtime.template`.
         grace_seconds: how long the control actor may take to stop everything.
         limits: of the guardian.
         supervised: whoever started us starts the next guardian when this one is killed; else its survivors do.
@@ -205,6 +209,7 @@ def launch(
             "env": {"FUSTOR_CONFIG": effective},
             "listen": {name: [_interface(address.host), address.port] for name, address in listen.items()},
             "control_fds": list(control_fds),
+            "template": list(template) if limits.template else [],
             "grace": grace_seconds,
             "successor": "supervisor" if supervised else "survivors",
             "beat_timeout": limits.frozen_seconds,
