@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 
-from fustor.guardian import children, files, handover, listeners, manager, predecessor, process
+from fustor.guardian import children, files, handover, listeners, manager, pidfd, predecessor, process
 from fustor.guardian.config import Config, load
 from fustor.guardian.errors import StartError
 from fustor.guardian.gate import Gate
@@ -99,6 +99,8 @@ def _start(config: Config, command: list[str], given: list[socket.socket], *, by
         if by_survivor and not table:
             raise StartError("nothing is left here to be succeeded", 100)
         before = predecessor.recorded(table)
+        if before.template is not None:
+            pidfd.end(before.template.pid, before.template.born)  # by itself it does so only if nobody has stopped it
         survivors = Survivors()
         for slot in before.running():
             survivors.hold(slot.pid, slot.born)

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from fustor.guardian import children, files, handover, pidfd, process, requests
+from fustor.guardian import children, files, handover, process, requests
 from fustor.guardian.adoption import Adoption
 from fustor.guardian.channel import Channel
 from fustor.guardian.config import Config
@@ -164,12 +164,6 @@ class Guardian:
                 slot.exit = Exit(0, 0, 0, 0.0, known=False)
                 children.end_all_of(slot.token)
             self._enter(slot)
-        if before.template is not None:
-            # It ends by itself, unless somebody has stopped it.
-            fd = pidfd.hold(before.template.pid, before.template.born)
-            if fd >= 0:
-                pidfd.send(fd, signal.SIGKILL)
-                os.close(fd)
         now = time.monotonic()
         if before.control is not None and before.control.pid in self._survivors:
             self._control = _Control(before.control, None)
@@ -360,7 +354,8 @@ class Guardian:
 
     def _start_template(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        env = self._environment({ROOM: b"x" * ROOM_BYTES}, "template", "", {"template": theirs.fileno()})
+        token = os.urandom(16).hex()
+        env = self._environment({ROOM: b"x" * ROOM_BYTES}, "template", token, {"template": theirs.fileno()})
         argv = [os.fsencode(sys.executable), b"-P", b"-m", b"fustor.runtime.template", *self._config.template]
 
         def enter(slot: Slot) -> None:
@@ -369,7 +364,7 @@ class Guardian:
 
         try:
             program = process.Program(argv, env, [theirs.fileno()], self._logs.open("template"))
-            self._start(program, "template", "", enter, self._template_settled)
+            self._start(program, "template", token, enter, self._template_settled)
         except OSError as error:
             ours.close()
             wait = self._tending.exited(now)

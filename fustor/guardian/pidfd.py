@@ -59,6 +59,19 @@ def send(fd: int, number: int) -> bool:
     return True
 
 
+def end(pid: int, start: int) -> None:
+    """
+    Kill the process that began at ``start``, if it is there.
+
+    Raises:
+        OSError: we have no descriptors left.
+    """
+    fd = hold(pid, start)
+    if fd >= 0:
+        send(fd, signal.SIGKILL)
+        os.close(fd)
+
+
 def status(fd: int, pid: int, start: int) -> Exit:
     """How the process ended; to be asked once its pidfd is readable."""
     told = _told(fd)
