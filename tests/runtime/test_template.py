@@ -31,7 +31,8 @@ for fd in sorted({*received, *kept, *extra}):
 place(received, numbers, kept)
 found = {}
 for name in os.listdir("/proc/self/fd"):
-    if int(name) > 2 and os.path.exists(f"/proc/self/fdinfo/{name}") and "memfd" in os.readlink(f"/proc/self/fd/{name}"):
+    path = f"/proc/self/fd/{name}"
+    if int(name) > 2 and os.path.lexists(path) and "memfd" in os.readlink(path):
         found[name] = [int(os.pread(int(name), 10, 0)), os.get_inheritable(int(name))]
 print(json.dumps(found))
 """
@@ -87,7 +88,8 @@ def test_others_see_what_it_has_become() -> None:
 def test_what_is_longer_than_its_place_is_cut_off_and_does_no_harm() -> None:
     line, *rest = run(SHOW, [["x" * 50_000], {"LONG": "y" * 50_000}])
     cmdline, environ, inside = json.loads(line)
-    assert set(cmdline) == {"x"}
+    assert cmdline.rstrip("\0") == "x" * 50_000
+    assert len(environ) < 50_000
     assert environ.startswith("LONG=yyy")
     assert inside == {"LONG": "y" * 50_000}
     assert sorted(rest) == ["LATER=yes", "LONG=" + "y" * 50_000]
