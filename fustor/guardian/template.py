@@ -19,8 +19,8 @@ import sys
 
 from fustor.guardian.process import Program
 
-#: Seconds that it may take to fork; who waits is the guardian's loop.
-FORK_SECONDS = 1.0
+#: Seconds that it may take to fork; who waits is the guardian's loop, and a control actor that hangs is given 4.
+FORK_SECONDS = 2.0
 #: Bytes of a request, and descriptors that can come with one (unix(7), SCM_MAX_FD).
 MOST_BYTES, MOST_FDS = 128 << 10, 250
 #: In the environment of a template only: room in /proc/PID/environ for what a child of it has more.
