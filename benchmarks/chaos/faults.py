@@ -20,7 +20,7 @@ import attrs
 
 from benchmarks.chaos.ends import Ends
 from benchmarks.chaos.lives import Lives, send
-from benchmarks.chaos.schedule import Kind, Step, Who
+from benchmarks.chaos.schedule import TEMPLATE, Kind, Step, Who
 from benchmarks.chaos.timeline import Mark
 from benchmarks.eye import Eye
 from fustor.admin.client import Client
@@ -103,7 +103,8 @@ class Faults:
         deadline = time.monotonic() + _PATIENCE
         while True:
             able = self.lives.able()
-            spared = {side for side, name in able if (side, name) not in victims}
+            # A template succeeds nobody.
+            spared = {side for side, name in able if (side, name) not in victims and name != TEMPLATE}
             there = {who: able[who] for who in victims if who in able and who[0] in spared}
             if len(there) == len(victims):
                 return there

@@ -19,14 +19,14 @@ import attrs
 
 #: Side and name of a process.
 Who = tuple[str, str]
-GUARDIAN, CONTROL = "guardian", "control"
+GUARDIAN, CONTROL, TEMPLATE = "guardian", "control", "template"
 #: Everybody of a Fusion and an agent as ``fustor up`` makes them.
 SIDES: dict[str, tuple[str, ...]] = {
-    "fusion": (GUARDIAN, CONTROL, "view.main", "query.0", "query.1"),
-    "agent": (GUARDIAN, CONTROL, "watcher.data", "scanner.data.0", "scanner.data.1", "syncer.data"),
+    "fusion": (GUARDIAN, CONTROL, TEMPLATE, "view.main", "query.0", "query.1"),
+    "agent": (GUARDIAN, CONTROL, TEMPLATE, "watcher.data", "scanner.data.0", "scanner.data.1", "syncer.data"),
 }
 EVERYBODY: tuple[Who, ...] = tuple((side, name) for side, names in SIDES.items() for name in names)
-PAYLOADS = tuple(who for who in EVERYBODY if who[1] not in (GUARDIAN, CONTROL))
+PAYLOADS = tuple(who for who in EVERYBODY if who[1] not in (GUARDIAN, CONTROL, TEMPLATE))
 
 #: kill: SIGKILL. stop: SIGSTOP, for Fustor to find. stand: SIGSTOP, and SIGCONT after a while. restart, drain (and
 #: resume): orders. reload: a configuration pushed. reexec: SIGHUP. cut, silence (until pass): of the link between the
@@ -38,7 +38,7 @@ Kind = Literal[
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 #: What lasts, and what ends it.
 ENDS: dict[Kind, Kind] = {"silence": "pass", "fill": "free"}
-#: Pairs of a deck, of the 55 there are; the next deck takes the next ones.
+#: Pairs of a deck, of the 78 there are; the next deck takes the next ones.
 _PAIRS = 5
 
 
@@ -101,7 +101,8 @@ def _deck(draw: random.Random, pairs: Iterator[tuple[Who, Who]]) -> Iterator[Ste
         yield Step("kill", (who,), moment())
     for _ in range(_PAIRS):
         yield Step("kill", next(pairs), moment())
-    left = {side: (side, draw.choice(names)) for side, names in SIDES.items()}
+    # A template succeeds nobody.
+    left = {side: (side, draw.choice([name for name in names if name != TEMPLATE])) for side, names in SIDES.items()}
     for sides in (["fusion"], ["agent"], list(SIDES)):
         spared = [left[side] for side in sides]
         yield Step("kill", tuple(w for w in EVERYBODY if w[0] in sides and w not in spared), moment())
@@ -109,7 +110,7 @@ def _deck(draw: random.Random, pairs: Iterator[tuple[Who, Who]]) -> Iterator[Ste
         if who[1] == GUARDIAN:
             yield Step("stand", (who,), 0.5 + moment(2.0))
             yield Step("reexec", (who,), moment())
-        else:
+        elif who[1] != TEMPLATE:  # that one is stopped is found when it is needed
             yield Step("stop", (who,), moment(1.5))
     for who in PAYLOADS:
         yield Step("restart", (who,), moment())

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from benchmarks.chaos.schedule import ENDS, EVERYBODY, GUARDIAN, KINDS, PAYLOADS, SIDES, Step, schedule
+from benchmarks.chaos.schedule import ENDS, EVERYBODY, GUARDIAN, KINDS, PAYLOADS, SIDES, TEMPLATE, Step, schedule
 
 
 def test_the_same_seed_gives_the_same_steps() -> None:
@@ -22,7 +22,7 @@ def test_one_deck_hits_everything(seed: int) -> None:
     assert sorted(alone) == sorted(EVERYBODY)
     assert sum(len(step.victims) == 2 for step in steps) >= 5
     stopped = {step.victims[0] for step in steps if step.kind in ("stop", "stand")}
-    assert stopped == set(EVERYBODY)
+    assert stopped == {who for who in EVERYBODY if who[1] != TEMPLATE}
     assert {step.victims[0] for step in steps if step.kind == "restart"} == set(PAYLOADS)
     assert all(name == GUARDIAN for step in steps if step.kind in ("stand", "reexec") for _, name in step.victims)
 
@@ -32,7 +32,7 @@ def test_of_each_side_somebody_is_left(seed: int) -> None:
     steps = schedule(seed, 200)
     for step in steps:
         for side, names in SIDES.items():
-            assert sum(one == side for one, _ in step.victims) < len(names)
+            assert {(side, name) for name in names if name != TEMPLATE} - set(step.victims), "a template succeeds nobody"
     whole = [{side for side, _ in step.victims} for step in steps if len(step.victims) > 2]
     assert {"fusion"} in whole
     assert {"agent"} in whole
@@ -51,7 +51,7 @@ def test_what_lasts_has_its_end_and_others_between(seed: int) -> None:
 
 
 def test_every_pair_comes_in_time() -> None:
-    pairs = {step.victims for step in schedule(1, 500) if step.kind == "kill" and len(step.victims) == 2}
+    pairs = {step.victims for step in schedule(1, 1200) if step.kind == "kill" and len(step.victims) == 2}
     assert {frozenset(pair) for pair in pairs} >= {frozenset(p) for p in itertools.combinations(EVERYBODY, 2)}
 
 
