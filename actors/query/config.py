@@ -34,6 +34,8 @@ class QueryLimits:
         query_spool_folder: where what exceeds that goes; empty for the system's folder for temporary files.
         query_peer_seconds: a zmq peer that takes nothing for so long is dropped.
         query_requests: zmq requests under way at once.
+        query_restore_seconds: how long a worker that begins waits for views to restore their stores from copies, before
+            it answers.
         search_results, search_default_results: of one search, at most, and when nothing is said.
     """
 
@@ -53,6 +55,7 @@ class QueryLimits:
     query_spool_folder: str = ""
     query_peer_seconds: float = attrs.field(default=30.0, validator=between(0.1, 3600))
     query_requests: int = attrs.field(default=256, validator=between(1, 65536))
+    query_restore_seconds: float = attrs.field(default=10.0, validator=between(0, 60))
     search_results: int = attrs.field(default=1_000_000, validator=between(1, 1 << 40))
     search_default_results: int = attrs.field(default=10_000, validator=between(1, 1 << 40))
 
@@ -84,7 +87,7 @@ class QueryLimits:
 class QueryConfig:
     """
     Attributes:
-        views: folder of the tree store by name of the view; the store need not exist yet.
+        views: path of the tree store by name of the view; the store need not exist yet.
         default_view: which is meant when none is named.
         listen: name of the inherited listening socket; empty: no HTTP.
         query: zmq endpoint to bind; empty: no zmq.

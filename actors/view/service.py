@@ -5,6 +5,8 @@ One task receives and applies; another acknowledges what is committed. What is q
 long as the limits say; when nothing is queued it is committed at once.
 
 A full disk ends the transaction, not the actor: the acknowledged position stays, the syncers repeat, and we try again.
+Beside it copies of the store are made. A damaged store is replaced by the last of them, one that is mostly empty by one
+of this moment.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import zmq
 
 from actors.view.applier import Applier
 from actors.view.config import ViewConfig
+from actors.view.copies import Copier
 from actors.view.forbidden import Forbidden
-from actors.view.store import open_store, set_aside
+from actors.view.store import Opened, compact, open_store
 from fustor.runtime.actor import Host
 from fustor.runtime.audience import Audience
 from fustor.runtime.config import structure
@@ -28,7 +31,9 @@ from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Fence, serve_zap
-from fustor.treestore.errors import StoreUnusableError
+from fustor.treestore.errors import StoreFullError, StoreUnusableError
+from fustor.treestore.generations import Generations
+from fustor.treestore.place import Place
 from fustor.treestore.writer import Writer
 from protocols.errors import MachineError, ProtocolError
 
@@ -69,6 +74,9 @@ class View:
         self._specs = [source.spec() for source in config.sources]
         self._fence = Fence(AuthorizedKeys(config.authorized))
         self._audience = Audience(self._fence)
+        self._place = Place(config.store)
+        self._restored = ""
+        self._copier = Copier(self._place, config.limits, host)
         self._news = trio.Event()
         self._acks: list[list[bytes]] = []
         self._reclaim_at = self._look_at = -math.inf
@@ -111,51 +119,87 @@ class View:
     # -- the store ----------------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """Keep a store and apply to it; a damaged one is set aside and begun anew."""
+        """Keep a store and apply to it; a damaged one is replaced."""
+        writer = await self._open("")
         while True:
-            writer = await self._open()
             damage = ""
             try:
-                await self._receive()
-            except StoreUnusableError as error:
-                damage = str(error)
-            finally:
-                self._acks = []
-                self._host.outstanding = False
-                await self._close(writer, clean=not damage)
-            aside = await trio.to_thread.run_sync(set_aside, self._config.store)
-            self._host.log.error("the store is damaged and begins anew", extra={"error": damage, "aside": aside})
-            self._host.facts["replaced"] = damage
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._copier.run, writer)
+                    damage = await self._receive()
+                    nursery.cancel_scope.cancel()
+                if not damage:
+                    writer = await self._compact(writer)
+            except BaseException:
+                await self._close(writer, clean=True)
+                raise
+            if damage:
+                await self._close(writer, clean=False)
+                writer = await self._open(damage)
 
-    async def _open(self) -> Writer:
-        """Open the store, for as long as it takes: the disk may be full."""
+    def _make(self, path: str, generations: Generations) -> Writer:
         limits = self._limits
+        return Writer(
+            path,
+            self._specs,
+            map_size=limits.map_bytes,
+            max_readers=limits.readers,
+            counters=self._host.counters,
+            generations=generations,
+        )
 
-        def make() -> Writer:
-            return Writer(
-                self._config.store,
-                self._specs,
-                map_size=limits.map_bytes,
-                max_readers=limits.readers,
-                counters=self._host.counters,
-            )
-
+    async def _open(self, damage: str) -> Writer:
+        """Open the store, for as long as it takes: the disk may be full."""
         while True:
             try:
                 # Opening may wait for the disk, and the loop may not.
-                writer, reason = await trio.to_thread.run_sync(open_store, self._config.store, make)
+                opened: Opened = await trio.to_thread.run_sync(
+                    open_store, self._place, self._make, self._limits.map_bytes, damage, not self._restored
+                )
                 break
             except MachineError as error:
                 await self._fail(error)
-        if reason:
-            self._host.facts["replaced"] = reason
+        if opened.reason:
+            self._host.facts["replaced"] = opened.reason
+        self._restored = opened.restored
+        if opened.restored:
+            self._host.facts["restored"] = opened.restored
+        self._begin(opened.writer)
+        return opened.writer
+
+    def _begin(self, writer: Writer) -> None:
         self._writer = writer
         self._applier = Applier(writer, self._specs, self._host.counters, self._note, self._forbidden)
         self._committed(0.0)
         self._host.ready(data=self._config.data, acks=self._config.acks, store=writer.uuid)
-        return writer
+
+    async def _compact(self, writer: Writer) -> Writer:
+        """Put a compact copy of this moment in the place of the store; nothing is applied meanwhile."""
+        log, used = self._host.log, writer.used_bytes()
+        self._copier.compact = trio.Event()
+        try:
+            await self._copier.make(writer)
+        except MachineError as error:
+            log.warning("the store can't be made compact", extra={"error": str(error)})
+            return writer
+        made: Writer | None = None
+        with trio.CancelScope(shield=True):
+            writer.environment.close()
+            self._acks = []
+            try:
+                made = await trio.to_thread.run_sync(compact, self._place, self._make)
+            except MachineError as error:
+                log.warning("the store can't be made compact", extra={"error": str(error)})
+        if made is None:
+            return await self._open("")
+        log.info("the store is compact", extra={"bytes": made.used_bytes(), "before": used})
+        self._host.counters["compactions"] = self._host.counters.get("compactions", 0) + 1
+        self._begin(made)
+        return made
 
     async def _close(self, writer: Writer, *, clean: bool) -> None:
+        self._acks = []
+        self._host.outstanding = False
         writer.abort()
         if not clean:
             writer.environment.close()
@@ -179,16 +223,20 @@ class View:
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
-    async def _receive(self) -> None:
-        while True:
+    async def _receive(self) -> str:
+        """Apply what comes until the store is damaged: how; or, empty, until it should be made compact."""
+        while not self._copier.compact.is_set():
             frames = await self._data.receive_frames()
             self._host.outstanding = True
             try:
                 await self._transaction(frames)
-            except StoreUnusableError:
-                raise
+            except StoreUnusableError as error:
+                return str(error)
             except MachineError as error:
+                if isinstance(error, StoreFullError):
+                    self._copier.full()
                 await self._fail(error)
+        return ""
 
     async def _transaction(self, frames: Sequence[zmq.Frame]) -> None:
         """Apply ``frames`` and what is queued behind it, then commit."""
@@ -217,6 +265,7 @@ class View:
     def _commit(self) -> None:
         since = trio.current_time()
         self._writer.commit()
+        self._copier.grown(self._writer)
         self._note.end()
         self._committed(trio.current_time() - since)
 

@@ -32,7 +32,7 @@ def write_durably(path: str, content: bytes, mode: int = 0o600) -> None:
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
-        _sync_folder(path)
+        sync_folder(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -48,13 +48,14 @@ def move(path: str, to: str) -> None:
     """
     try:
         os.rename(path, to)
-        _sync_folder(to)
-        _sync_folder(path)
+        sync_folder(to)
+        sync_folder(path)
     except OSError as error:
         raise MachineError(f"{path} can't be moved to {to}: {error.strerror}") from error
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: str) -> None:
+    """Bring the names in the folder of ``path`` to the disk; raises OSError."""
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

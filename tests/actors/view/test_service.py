@@ -20,6 +20,7 @@ from fustor.treestore.check import check
 from fustor.treestore.environment import boottime_ns
 from fustor.treestore.format import child_key, head_key, unpack_id
 from fustor.treestore.reader import Reader
+from fustor.treestore.stamp import Stamp, boot_id, write_stamp
 from fustor.treestore.writer import Writer
 from protocols.data import Listing, Names, Root, Watermark
 from protocols.errors import ConfigError
@@ -109,11 +110,10 @@ async def test_nothing_is_live_after_a_restart_of_the_host_until_a_watermark_com
             begin(agent)
             agent.say(Watermark(123, "live", True))
             await agent.delivered()
+        write_stamp(str(tmp_path / "s"), Stamp("another".ljust(36), clean=True))
         env = lmdb.open(str(tmp_path / "s"), max_dbs=10)
-        meta = env.open_db(b"meta")
-        with env.begin(write=True, db=meta) as txn:
-            txn.put(b"boot", b"another")
-            txn.put(b"source.0", txn.get(b"source.0", b"").replace(_boot(), b"another".ljust(36)))
+        with env.begin(write=True, db=env.open_db(b"meta")) as txn:
+            txn.put(b"source.0", txn.get(b"source.0", b"").replace(boot_id().encode(), b"another".ljust(36)))
         env.close()
         async with running(config):
             pass
@@ -121,10 +121,6 @@ async def test_nothing_is_live_after_a_restart_of_the_host_until_a_watermark_com
     with reader.snapshot() as snapshot:
         assert snapshot.status().sources[0].arrived_ns == 0
     reader.close()
-
-
-def _boot() -> bytes:
-    return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
 
 
 async def test_a_later_epoch_takes_over(tmp_path: Path, keys: Keys) -> None:
@@ -227,7 +223,7 @@ async def test_a_damaged_store_is_set_aside_and_begun_anew(tmp_path: Path, keys:
             await agent.delivered()
     assert check(str(tmp_path / "s")) == []
     assert names_in(tmp_path / "s") == {b"f1", b"f2", b"f3"}
-    assert (tmp_path / "s.aside" / "data.mdb").exists()
+    assert (tmp_path / "aside" / "data.mdb").exists()
 
 
 def test_a_bad_configuration_is_refused(tmp_path: Path, keys: Keys) -> None:
