@@ -51,6 +51,7 @@ class ViewLimits:
         copy_reserve_bytes: what must be free on the disk besides, else no copy is begun.
         copy_growth_bytes: a copy during which the store grows by more is given up.
         compact_share: a store of which more is free is replaced by its compact copy; 1: never.
+        compact_bytes: and in which at least so much is free.
     """
 
     map_bytes: int = attrs.field(default=64 << 30, validator=between(1 << 20, 1 << 46))
@@ -66,6 +67,7 @@ class ViewLimits:
     copy_reserve_bytes: int = attrs.field(default=256 << 20, validator=between(0, 1 << 46))
     copy_growth_bytes: int = attrs.field(default=1 << 30, validator=between(0, 1 << 46))
     compact_share: float = attrs.field(default=0.5, validator=between(0.05, 1))
+    compact_bytes: int = attrs.field(default=64 << 20, validator=between(0, 1 << 46))
 
 
 @attrs.frozen

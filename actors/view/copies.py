@@ -27,8 +27,6 @@ from protocols.errors import MachineError
 FIRST_SECONDS = 15.0
 #: A copy that took so long is followed by so many times that of rest.
 _REST = 9
-#: Free bytes below which no store is worth being made compact.
-_WORTHWHILE = 64 << 20
 
 
 class Copier:
@@ -40,7 +38,7 @@ class Copier:
             newer one; counters ``copies``, ``copies_failed``.
 
     Attributes:
-        compact: more than ``compact_share`` of the store is free.
+        compact: so much of the store is free that it should be replaced.
     """
 
     def __init__(self, place: Place, limits: ViewLimits, host: Host) -> None:
@@ -75,7 +73,7 @@ class Copier:
             else:
                 copied = generation
                 free = writer.used_bytes() - made.bytes
-                if free >= _WORTHWHILE and free > limits.compact_share * writer.used_bytes():
+                if free >= limits.compact_bytes and free > limits.compact_share * writer.used_bytes():
                     self.compact.set()
             pause = max(pause, _REST * (trio.current_time() - since))
 

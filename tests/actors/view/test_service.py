@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import pytest
 import trio
 
 from actors.view.service import build
-from fustor.runtime.actor import Host
 from fustor.runtime.config import ConfigFaults
 from fustor.treestore.check import check
 from fustor.treestore.environment import boottime_ns
@@ -22,9 +17,10 @@ from fustor.treestore.format import child_key, head_key, unpack_id
 from fustor.treestore.reader import Reader
 from fustor.treestore.stamp import Stamp, boot_id, write_stamp
 from fustor.treestore.writer import Writer
-from protocols.data import Listing, Names, Root, Watermark
+from protocols.data import Names, Watermark
 from protocols.errors import ConfigError
-from tests.actors.view.agent import Agent, Keys, agents
+from tests.actors.view.agent import Keys, agents
+from tests.actors.view.live import begin, running, until_true
 from tests.treestore.scenario import SOURCE, directory_row, file_row
 
 
@@ -40,26 +36,6 @@ def keys(tmp_path: Path) -> Keys:
     return Keys(tmp_path / "keys")
 
 
-@asynccontextmanager
-async def running(config: dict[str, Any]) -> AsyncIterator[Host]:
-    """The view of ``config``, until it is left; stopped as SIGTERM does."""
-    host = Host("view.main", {}, logging.getLogger("view.main"), lambda: None)
-    host.stop_requested = trio.Event()
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(build(config), host)
-            while host.state != "running":  # noqa: ASYNC110 - the host has no event for it
-                await trio.sleep(0.01)
-            yield host
-            host.stop_requested.set()
-
-
-async def until_true(condition: Any) -> None:
-    with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - another task makes it true
-            await trio.sleep(0.01)
-
-
 def names_in(store: Path) -> set[bytes]:
     """Names at the top of a store that nobody has open."""
     writer = Writer(str(store), [SOURCE], map_size=1 << 28)
@@ -69,12 +45,6 @@ def names_in(store: Path) -> set[bytes]:
             return files | {name for name, _ in snapshot.children(1)}
     finally:
         writer.close()
-
-
-def begin(agent: Agent, epoch: int = 1, files: int = 3) -> None:
-    agent.epoch(epoch)
-    agent.say(Root(1))
-    agent.say(Listing(1, b"", None, (), ()), rows=([file_row(b"f%d" % i) for i in range(1, files + 1)],))
 
 
 async def test_items_become_the_tree_and_are_acknowledged(tmp_path: Path, keys: Keys) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,18 @@ from protocols.errors import MachineError
 from tests.treestore.scenario import SOURCE, Feed, assert_sound, file_row, tree_of
 
 SIZE = 1 << 26
+
+
+READER = """
+import sys
+from fustor.treestore.reader import Reader
+reader = Reader(sys.argv[1])
+with reader.snapshot() as snapshot:
+    print("reading", flush=True)
+    sys.stdin.readline()
+    assert snapshot.row(1, b"kept") is not None
+print(reader.replaced())
+"""
 
 
 def make(path: str, generations: Generations) -> Writer:
@@ -192,12 +206,23 @@ def test_the_compact_copy_takes_the_place_of_the_store(place: Place) -> None:
     Copying(writer.environment, generation(writer), place.copy).run()
     reached = writer.uuid, generation(writer), writer.position(0)
     writer.environment.close()
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, place.front], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "reading\n"
     small = compact(place, make)
     assert (small.uuid, generation(small), small.position(0)) == reached
     assert small.used_bytes() < before / 4
     assert set(tree_of(small)) == {b"", b"/kept"}
     assert_sound(small)
     assert sorted(os.listdir(place.folder)) == ["b", "copy", "front", "generation"]
+    # Who was reading finishes in the old file, and knows then that it was replaced.
+    feed = Feed(small)
+    feed.epoch, feed.number = small.position(0)
+    feed.listing(1)
+    assert reader.communicate("\n") == ("True\n", None)
+    assert reader.returncode == 0
     small.close()
 
 
