@@ -6,14 +6,14 @@ long as the limits say; when nothing is queued it is committed at once.
 
 A full disk ends the transaction, not the actor: the acknowledged position stays, the syncers repeat, and we try again.
 Beside it copies of the store are made. A damaged store is replaced by the last of them, one that is mostly empty by one
-of this moment.
+of this moment. Where a new store was asked for, it is filled behind the one that is answered from.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 import zmq
@@ -22,7 +22,7 @@ from actors.view.applier import Applier
 from actors.view.config import ViewConfig
 from actors.view.copies import Copier
 from actors.view.forbidden import Forbidden
-from actors.view.store import Opened, compact, open_store
+from actors.view.store import Opened, compact, end_reset, open_reset, open_store
 from fustor.runtime.actor import Host
 from fustor.runtime.audience import Audience
 from fustor.runtime.config import structure
@@ -37,8 +37,12 @@ from fustor.treestore.place import Place
 from fustor.treestore.writer import Writer
 from protocols.errors import MachineError, ProtocolError
 
+T = TypeVar("T")
+
 #: Who may send us data.
 ROLES = frozenset(("agent",))
+#: States of sources that have told all they have.
+_TOLD = frozenset(("live", "degraded"))
 #: Seconds between looks for reader slots of processes that died.
 RECLAIM_SECONDS = 5.0
 #: Seconds between looks for listeners whose key was withdrawn.
@@ -76,6 +80,8 @@ class View:
         self._audience = Audience(self._fence)
         self._place = Place(config.store)
         self._restored = ""
+        #: A new store is filled in the back.
+        self._resetting = False
         self._copier = Copier(self._place, config.limits, host)
         self._news = trio.Event()
         self._acks: list[list[bytes]] = []
@@ -125,17 +131,22 @@ class View:
             damage = ""
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._copier.run, writer)
+                    if not self._resetting:
+                        nursery.start_soon(self._copier.run, writer)
                     damage = await self._receive()
                     nursery.cancel_scope.cancel()
-                if not damage:
+                if self._resetting and not damage:
+                    await self._end_reset()
+                elif not damage:
                     writer = await self._compact(writer)
             except BaseException:
                 await self._close(writer, clean=True)
                 raise
             if damage:
                 await self._close(writer, clean=False)
-                writer = await self._open(damage)
+                if self._resetting:
+                    await self._patiently(self._place.note_reset, "")  # begin it again
+                writer = await self._open("" if self._resetting else damage)
 
     def _make(self, path: str, generations: Generations) -> Writer:
         limits = self._limits
@@ -148,24 +159,49 @@ class View:
             generations=generations,
         )
 
-    async def _open(self, damage: str) -> Writer:
-        """Open the store, for as long as it takes: the disk may be full."""
+    async def _patiently(self, do: Callable[..., T], *arguments: Any) -> T:
+        """What may wait for the disk, which the loop may not, for as long as it takes: the disk may be full."""
         while True:
             try:
-                # Opening may wait for the disk, and the loop may not.
-                opened: Opened = await trio.to_thread.run_sync(
-                    open_store, self._place, self._make, self._limits.map_bytes, damage, not self._restored
-                )
-                break
+                return await trio.to_thread.run_sync(do, *arguments)
             except MachineError as error:
                 await self._fail(error)
+
+    async def _open(self, damage: str) -> Writer:
+        opened: Opened = await self._patiently(
+            open_store, self._place, self._make, self._limits.map_bytes, damage, not self._restored
+        )
         if opened.reason:
             self._host.facts["replaced"] = opened.reason
         self._restored = opened.restored
         if opened.restored:
             self._host.facts["restored"] = opened.restored
-        self._begin(opened.writer)
-        return opened.writer
+        writer = opened.writer
+        wanted = self._place.resetting()
+        if wanted == writer.uuid:
+            await self._patiently(self._place.end_reset)  # its process died between the last two steps
+            wanted = None
+        self._resetting = wanted is not None
+        if self._resetting:
+            # The front is left as it is until the back is complete.
+            await self._close(writer, clean=True)
+            writer = await self._patiently(open_reset, self._place, self._make)
+        self._begin(writer)
+        return writer
+
+    async def _end_reset(self) -> None:
+        await self._patiently(end_reset, self._place, self._writer.environment.path)
+        self._resetting = False
+        self._host.facts.pop("reset", "")
+        self._host.log.info("the store that was built anew is the front")
+        self._host.nudge()
+
+    def _is_told(self) -> bool:
+        """All sources have told the new store all they have; says of which that is not so."""
+        waiting = [f"{one.agent}/{one.source} is {one.state}" for one in self._writer.sources if one.state not in _TOLD]
+        if waiting:
+            self._host.facts["reset"] = f"a new store is filled: {', '.join(waiting[:5])}"
+        return not waiting
 
     def _begin(self, writer: Writer) -> None:
         self._writer = writer
@@ -224,8 +260,11 @@ class View:
     # -- data ---------------------------------------------------------------------------------------------------------
 
     async def _receive(self) -> str:
-        """Apply what comes until the store is damaged: how; or, empty, until it should be made compact."""
-        while not self._copier.compact.is_set():
+        """
+        Apply what comes until the store is damaged: how; or, empty, until it should be made compact, or, where it is
+        built anew, is complete.
+        """
+        while not (self._is_told() if self._resetting else self._copier.compact.is_set()):
             frames = await self._data.receive_frames()
             self._host.outstanding = True
             try:

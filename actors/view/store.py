@@ -59,9 +59,14 @@ def open_store(place: Place, make: Make, map_size: int, damage: str = "", truste
     current, reason = place.current(), damage
     if current and not damage:
         try:
-            return Opened(make(current, generations))
+            writer = make(current, generations)
         except StoreUnusableError as error:
             reason = str(error)
+        else:
+            if place.resetting() is None:
+                with contextlib.suppress(MachineError):  # what a reset that was cancelled has left
+                    place.remove(place.other())
+            return Opened(writer)
     back, restored = place.back(), ""
     if damage and not trusted:
         with contextlib.suppress(MachineError):  # there is none any more
@@ -90,6 +95,46 @@ def open_store(place: Place, make: Make, map_size: int, damage: str = "", truste
     return Opened(writer, reason, restored)
 
 
+def open_reset(place: Place, make: Make) -> Writer:
+    """
+    Open the store that is built anew in the back, or begin it. The front stays what it is, and may not be open here.
+
+    Raises:
+        StoreFullError, MachineError: there can't be any store now.
+    """
+    generations = Generations(place.generations)
+    begun = place.resetting()
+    if begun:
+        try:
+            writer = make(place.other(), generations)
+        except StoreUnusableError:
+            pass
+        else:
+            if writer.uuid == begun:
+                return writer
+            writer.environment.close()
+    writer = make(place.back(), generations)
+    try:
+        place.note_reset(writer.uuid)
+    except BaseException:
+        writer.environment.close()
+        raise
+    return writer
+
+
+def end_reset(place: Place, path: str) -> None:
+    """
+    Make the store at ``path``, which was built anew, the front, and remove the one before; again does no harm.
+
+    Raises:
+        MachineError: it can't be; the front is what it was, or the new one.
+    """
+    place.make_front(path)
+    place.end_reset()
+    with contextlib.suppress(MachineError):  # the next start tries again
+        place.remove(place.other())
+
+
 def compact(place: Place, make: Make) -> Writer:
     """
     Make a store of the copy, which is as of the last commit, the front; the one before is removed. It must be closed.
@@ -105,7 +150,7 @@ def compact(place: Place, make: Make) -> Writer:
     except BaseException:
         writer.environment.close()
         raise
-    with contextlib.suppress(MachineError):  # the next one to need the place tries again
+    with contextlib.suppress(MachineError):  # the next start tries again
         place.remove(before)
     return writer
 

@@ -4,6 +4,8 @@ The folder of a view: two stores, of which one is the front, and what belongs to
 ``front`` is a symbolic link to ``a`` or ``b`` that is replaced by rename(2), so whoever follows it finds the one store
 or the other, whole. What can't be used is set aside, not deleted; the last of each kind is kept.
 
+A file ``reset`` asks for a store that is built in the back from the agents alone; it names that store once it is begun.
+
 What this module does not do: it opens no store.
 """
 
@@ -14,7 +16,7 @@ import glob
 import os
 import shutil
 
-from fustor.runtime.durable import sync_folder
+from fustor.runtime.durable import sync_folder, write_durably
 from protocols.errors import MachineError
 
 _STORES = ("a", "b")
@@ -30,6 +32,7 @@ class Place:
         folder: of the view.
         copy: the synced copy.
         generations: see :class:`~fustor.treestore.generations.Generations`.
+        reset: the file that asks for a new store.
     """
 
     def __init__(self, front: str) -> None:
@@ -37,6 +40,7 @@ class Place:
         self.folder = os.path.dirname(self.front)
         self.copy = self._path("copy")
         self.generations = self._path("generation")
+        self.reset = self._path("reset")
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)
@@ -49,17 +53,47 @@ class Place:
             return ""
         return self._path(name) if name in _STORES and os.path.isdir(self._path(name)) else ""
 
+    def other(self) -> str:
+        """Folder of the store that is not the front, whatever is in it."""
+        current = self.current()
+        return next(self._path(name) for name in _STORES if self._path(name) != current)
+
     def back(self) -> str:
         """
-        Folder of the store that is not the front, with nothing in it.
+        The same, with nothing in it.
 
         Raises:
             MachineError: what was there can't be removed.
         """
-        current = self.current()
-        path = next(self._path(name) for name in _STORES if self._path(name) != current)
+        path = self.other()
         self._remove(path)
         return path
+
+    def resetting(self) -> str | None:
+        """Uuid of the new store that was asked for; empty when it is not begun; None when there was none asked for."""
+        try:
+            with open(self.reset, encoding="ascii", errors="replace") as file:
+                return file.read(100)
+        except OSError:
+            return None
+
+    def note_reset(self, uuid: str) -> None:
+        """
+        Write down which store is the new one; empty: it is to be begun again.
+
+        Raises:
+            MachineError: it can't be.
+        """
+        write_durably(self.reset, uuid.encode())
+
+    def end_reset(self) -> None:
+        """
+        There is nothing more to be built.
+
+        Raises:
+            MachineError: it can't be written down.
+        """
+        self._remove(self.reset)
 
     def make_front(self, path: str) -> str:
         """

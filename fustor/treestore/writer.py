@@ -136,6 +136,11 @@ class Writer:
         return self._positions[index]
 
     @property
+    def sources(self) -> tuple[SourceStatus, ...]:
+        """What was committed, or is about to be, of each source."""
+        return tuple(self._sources.values())
+
+    @property
     def open(self) -> bool:
         """A transaction is open."""
         return self._txn is not None

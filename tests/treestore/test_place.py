@@ -80,3 +80,13 @@ def test_what_cannot_be_done_names_the_path(tmp_path: Path) -> None:
     place = Place(str(tmp_path / "file" / "front"))
     with pytest.raises(MachineError, match="file/front: can't be made to lead to"):
         place.make_front(place.folder + "/a")
+
+
+def test_a_new_store_is_asked_for_until_it_is_there(place: Place) -> None:
+    assert place.resetting() is None
+    for uuid in ("", "one"):
+        place.note_reset(uuid)
+        assert place.resetting() == uuid
+    place.end_reset()
+    place.end_reset()
+    assert place.resetting() is None

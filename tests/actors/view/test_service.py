@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fustor.runtime.config import ConfigFaults
 from fustor.treestore.check import check
 from fustor.treestore.environment import boottime_ns
 from fustor.treestore.format import child_key, head_key, unpack_id
+from fustor.treestore.place import Place
 from fustor.treestore.reader import Reader
 from fustor.treestore.stamp import Stamp, boot_id, write_stamp
 from fustor.treestore.writer import Writer
@@ -202,3 +204,77 @@ def test_a_bad_configuration_is_refused(tmp_path: Path, keys: Keys) -> None:
     (tmp_path / "keys" / "fusion.key").chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
         build(keys.config(tmp_path / "s"))
+
+
+async def test_a_new_store_is_filled_behind_the_one_that_is_answered_from(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(
+        tmp_path / "s",
+        {"index": 0, "agent": "a", "source": "x", "mount": "/one"},
+        {"index": 1, "agent": "b", "source": "y", "mount": "/two"},
+    )
+    place = Place(config["store"])
+    with agents(config, keys) as make:
+        first, second = make("a", "x"), make("b", "y")
+        async with running(config):
+            begin(first, 1)
+            begin(second, 1)
+            await first.delivered()
+            old = (await second.delivered()).store
+        place.note_reset("")
+        async with running(config) as host:
+            before = place.current()
+            ack = await first.until(lambda ack: ack.store != old)
+            assert (ack.epoch, ack.applied) == (0, 0)
+            assert "a/x is empty, b/y is empty" in host.facts["reset"]
+            begin(first, 2, files=1)
+            first.say(Watermark(123, "live", True))
+            await first.delivered()
+            await until_true(lambda: host.facts["reset"].endswith(": b/y is empty"))
+            begin(second, 2, files=1)
+            second.say(Watermark(123, "building", False))
+            await second.delivered()
+        async with running(config) as host:  # goes on where it was
+            await until_true(lambda: host.facts["reset"].endswith(": b/y is building"))
+            assert (await first.until(lambda heard: heard.epoch == 2)).applied == first.number
+            assert place.current() == before
+            second.say(Watermark(124, "degraded", False, ("why",)))
+            await second.delivered()
+            await until_true(lambda: "reset" not in host.facts)
+            assert place.current() != before
+            first.say(Names(1, ()), rows=([file_row(b"later")],))
+            assert (await first.delivered()).store not in (old, "")
+    assert check(str(tmp_path / "s")) == []
+    assert place.resetting() is None
+    assert sorted(os.listdir(place.folder)) == sorted(
+        [os.path.basename(place.current()), *(["generation", "keys", "run", "s"])]
+    )
+
+
+async def test_a_new_store_that_is_damaged_is_begun_again(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s")
+    place = Place(config["store"])
+    with agents(config, keys) as make:
+        agent = make()
+        async with running(config):
+            begin(agent, 1)
+            await agent.delivered()
+        before = place.current()
+        place.note_reset("")
+        async with running(config):
+            begin(agent, 2)
+            agent.say(Names(1, (), (2,)), rows=([directory_row(b"d")],))
+            await agent.delivered()
+        env = lmdb.open(place.other(), max_dbs=10)
+        with env.begin(write=True, db=env.open_db(b"tree")) as txn:
+            txn.put(head_key(unpack_id(txn.get(child_key(1, b"d"), b""))), b"broken")
+        env.close()
+        async with running(config) as host:
+            store = host.facts["store"]
+            agent.say(Names(2, ()), rows=([file_row(b"f1")],))
+            await agent.until(lambda ack: ack.store != store)
+            assert place.current() == before
+            begin(agent, 3)
+            agent.say(Watermark(123, "live", True))
+            await agent.delivered()
+            await until_true(lambda: place.current() != before)
+    assert check(str(tmp_path / "s")) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.view.store import Opened, compact, open_store
+from actors.view.store import Opened, compact, end_reset, open_reset, open_store
 from fustor.treestore.copying import Copying
 from fustor.treestore.environment import data_file
 from fustor.treestore.generations import Generations
@@ -221,7 +221,7 @@ def test_the_compact_copy_takes_the_place_of_the_store(place: Place) -> None:
     feed = Feed(small)
     feed.epoch, feed.number = small.position(0)
     feed.listing(1)
-    assert reader.communicate("\n") == ("True\n", None)
+    assert reader.communicate("\n")[0] == "True\n"
     assert reader.returncode == 0
     small.close()
 
@@ -243,3 +243,57 @@ def test_a_folder_that_cannot_be_written_is_the_operators_to_mend(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="can't be"):
         opened(Place(str(tmp_path / "file" / "front")))
+
+
+def test_a_store_that_is_built_anew_is_begun_once_and_not_answered_from(place: Place) -> None:
+    copied(place, b"a")
+    front = opened(place).writer
+    front.close()
+    place.note_reset("")
+    first = open_reset(place, make)
+    assert first.environment.path == place.other()
+    assert place.resetting() == first.uuid
+    feed = Feed(first)
+    feed.root()
+    feed.listing(1, file_row(b"new"))
+    first.environment.close()
+    # The front can be opened all the same, and what was begun is gone on with.
+    opened(place).writer.close()
+    again = open_reset(place, make)
+    assert again.uuid == first.uuid
+    for _ in range(2):
+        end_reset(place, again.environment.path)
+    assert place.current() == again.environment.path
+    assert sorted(os.listdir(place.folder)) == ["b", "copy", "front", "generation"]
+    again.close()
+    last = opened(place)
+    assert set(tree_of(last.writer)) == {b"", b"/new"}
+    last.writer.close()
+
+
+@pytest.mark.parametrize("harm", ["torn", "another", "asked again"])
+def test_one_that_was_begun_and_is_of_no_use_is_begun_again(place: Place, harm: str) -> None:
+    opened(place).writer.close()
+    place.note_reset("")
+    first = open_reset(place, make)
+    first.environment.close()
+    match harm:
+        case "torn":
+            write_stamp(place.other(), Stamp("earlier", clean=False))
+        case "another":
+            place.note_reset("of another store")
+        case "asked again":
+            place.note_reset("")
+    again = open_reset(place, make)
+    assert again.uuid != first.uuid
+    assert place.resetting() == again.uuid
+    again.close()
+
+
+def test_what_a_cancelled_reset_has_left_is_removed(place: Place) -> None:
+    opened(place).writer.close()
+    place.note_reset("")
+    open_reset(place, make).close()
+    place.end_reset()
+    opened(place).writer.close()
+    assert sorted(os.listdir(place.folder)) == ["a", "front", "generation"]
