@@ -90,7 +90,7 @@ class Struck(Cluster):
             def asked() -> bool:
                 try:
                     answers.append(self.tree())
-                except ConnectionRefusedError:
+                except ConnectionError:  # nobody listens, or ``fustor up``, which tries whether it could
                     return False
                 return True
 

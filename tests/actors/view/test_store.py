@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from fustor.treestore.place import Place
 from fustor.treestore.stamp import Stamp, write_stamp
 from fustor.treestore.writer import Writer
 from protocols.errors import MachineError
-from tests.treestore.scenario import SOURCE, Feed, assert_sound, file_row, tree_of
+from tests.treestore.scenario import SOURCE, Feed, Model, assert_sound, file_row, tree_of
 
 SIZE = 1 << 26
 
@@ -58,6 +59,16 @@ def copied(place: Place, *names: bytes) -> tuple[str, int]:
     found = writer.uuid, generation(writer)
     writer.environment.close()
     return found
+
+
+def torn(before: bytes, after: bytes, chance: random.Random) -> bytes:
+    """Of each page what was there before, what is there now, or nothing."""
+    length = chance.choice((len(before), len(after)))
+    pages = []
+    for at in range(0, length, 4096):
+        source = chance.choices((before, after, b""), (45, 45, 10))[0]
+        pages.append(source[at : at + 4096].ljust(4096, b"\0"))
+    return b"".join(pages)[:length]
 
 
 def tear(place: Place) -> None:
@@ -102,6 +113,39 @@ def test_a_torn_store_is_made_anew_of_its_copy(place: Place) -> None:
         again.writer.environment.close()
         assert Path(place.folder, "aside/data.mdb").exists()
         tear(place)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_of_the_last_pages_has_reached_the_disk_the_tree_is_the_copied_one(place: Place, seed: int) -> None:
+    """A writer that commits on and on, and moments at which all that is not synced is lost in part."""
+    chance = random.Random(seed)
+    writer = opened(place).writer
+    model = Model(seed, Feed(writer), [b"n%d" % n for n in range(30)])
+    model.new_epoch()
+    for _ in range(6):
+        for _ in range(chance.randrange(1, 40)):
+            model.step()
+        copied, position = tree_of(writer), writer.position(0)
+        Copying(writer.environment, generation(writer), place.copy).run()
+        before = Path(data_file(place.current())).read_bytes()
+        for _ in range(chance.randrange(1, 40)):
+            model.step()
+        reached = generation(writer)
+        writer.environment.close()
+        file = Path(data_file(place.current()))
+        file.write_bytes(torn(before, file.read_bytes(), chance))
+        write_stamp(place.current(), Stamp("earlier", clean=False))
+        again = opened(place)
+        writer = model.feed.writer = again.writer
+        assert "may be torn" in again.reason
+        assert (tree_of(writer), writer.position(0)) == (copied, position)
+        assert generation(writer) > reached
+        assert_sound(writer)
+        # The agent hears that, and begins a new epoch.
+        model.new_epoch()
+        assert tree_of(writer) == dict(model.root.everything())
+        assert_sound(writer)
+    writer.close()
 
 
 def test_the_clock_may_be_wrong_after_a_power_cut(place: Place) -> None:
