@@ -122,6 +122,15 @@ class ViewStore:
             return None
         try:
             stored = snapshot.status()
+            if stored.retired:
+                # All workers change over in one moment, so that no generation is followed by an earlier one.
+                opened.users += 1
+                self._look(now)
+                if self._current is not opened:
+                    snapshot.close()
+                    opened.leave()
+                    return self.acquire()
+                opened.users -= 1
             if stored is not self._stored:
                 self._maker = FaceMaker(self.view, stored, self._lease_seconds)
                 self._face, self._face_ns, self._stored = self._maker.at(now), now, stored

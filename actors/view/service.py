@@ -22,7 +22,7 @@ from actors.view.applier import Applier
 from actors.view.config import ViewConfig
 from actors.view.copies import Copier
 from actors.view.forbidden import Forbidden
-from actors.view.store import Opened, compact, end_reset, open_reset, open_store
+from actors.view.store import Opened, compact, end_reset, open_reset, open_store, retire
 from fustor.runtime.actor import Host
 from fustor.runtime.audience import Audience
 from fustor.runtime.config import structure
@@ -190,7 +190,7 @@ class View:
         return writer
 
     async def _end_reset(self) -> None:
-        await self._patiently(end_reset, self._place, self._writer.environment.path)
+        await self._patiently(end_reset, self._place, self._writer.environment.path, self._make)
         self._resetting = False
         self._host.facts.pop("reset", "")
         self._host.log.info("the store that was built anew is the front")
@@ -220,7 +220,7 @@ class View:
             return writer
         made: Writer | None = None
         with trio.CancelScope(shield=True):
-            writer.environment.close()
+            retire(lambda: writer)
             self._acks = []
             try:
                 made = await trio.to_thread.run_sync(compact, self._place, self._make)
@@ -238,7 +238,7 @@ class View:
         self._host.outstanding = False
         writer.abort()
         if not clean:
-            writer.environment.close()
+            retire(lambda: writer)
             return
         with trio.CancelScope(shield=True):
             try:

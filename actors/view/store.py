@@ -122,17 +122,33 @@ def open_reset(place: Place, make: Make) -> Writer:
     return writer
 
 
-def end_reset(place: Place, path: str) -> None:
+def end_reset(place: Place, path: str, make: Make) -> None:
     """
-    Make the store at ``path``, which was built anew, the front, and remove the one before; again does no harm.
+    Make the store at ``path``, which was built anew, the front, and remove the one before, which is not open here. Again
+    does no harm.
 
     Raises:
         MachineError: it can't be; the front is what it was, or the new one.
     """
-    place.make_front(path)
+    if place.current() not in ("", path):
+        retire(lambda: make(place.current(), Generations(place.generations)))
+        place.make_front(path)
     place.end_reset()
     with contextlib.suppress(MachineError):  # the next start tries again
         place.remove(place.other())
+
+
+def retire(opened: Callable[[], Writer]) -> None:
+    """
+    Let those who read a store look for the next one from now on, and close it; where that can't be said they look now
+    and then.
+    """
+    with contextlib.suppress(MachineError):
+        writer = opened()
+        try:
+            writer.retire()
+        finally:
+            writer.environment.close()
 
 
 def compact(place: Place, make: Make) -> Writer:

@@ -37,6 +37,8 @@ MAP_SIZE = 64 << 30
 
 FORMAT_KEY, UUID_KEY = b"format", b"uuid"
 GENERATION_KEY, NEXT_ID_KEY = b"generation", b"next-id"
+#: There while another store is about to become the front in the place of this one.
+RETIRED_KEY = b"retired"
 
 
 def ids_name(index: int) -> bytes:
@@ -241,6 +243,7 @@ def open_for_writing(
                 txn.put(UUID_KEY, str(uuids.uuid4()).encode(), db=meta)
                 txn.put(GENERATION_KEY, pack_id(max(time.time_ns() // 1000, floor)), db=meta)
             uuid = _verify(path, lambda key: txn.get(key, db=meta))
+            txn.delete(RETIRED_KEY, db=meta)
     except lmdb.Error as error:
         env.close()
         raise _translate(path, error) from None

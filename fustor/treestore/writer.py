@@ -22,6 +22,7 @@ from fustor.treestore.draft import Draft
 from fustor.treestore.environment import (
     MAP_SIZE,
     MAX_READERS,
+    RETIRED_KEY,
     boot_id,
     boottime_ns,
     close_cleanly,
@@ -182,6 +183,21 @@ class Writer:
             self._txn.abort()
             self._txn = None
             self._load_sources()
+
+    def retire(self) -> None:
+        """
+        Tell all readers that another store is about to take the place of this one, so that they see it in one moment:
+        until then each looks for it with every snapshot. Opening the store for writing takes it back.
+
+        Raises:
+            StoreUnusableError, StoreFullError, MachineError: that can't be written.
+        """
+        self.abort()
+        try:
+            with self.environment.env.begin(write=True, db=self._meta) as txn:
+                txn.put(RETIRED_KEY, b"1")
+        except lmdb.Error as error:
+            raise translate(self.environment, error) from None
 
     def close(self) -> None:
         """Commit, bring everything to the disk, mark the store as whole, close it."""

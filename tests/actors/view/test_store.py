@@ -306,7 +306,7 @@ def test_a_store_that_is_built_anew_is_begun_once_and_not_answered_from(place: P
     again = open_reset(place, make)
     assert again.uuid == first.uuid
     for _ in range(2):
-        end_reset(place, again.environment.path)
+        end_reset(place, again.environment.path, make)
     assert place.current() == again.environment.path
     assert sorted(os.listdir(place.folder)) == ["b", "copy", "front", "generation"]
     again.close()
