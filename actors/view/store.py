@@ -124,8 +124,8 @@ def open_reset(place: Place, make: Make) -> Writer:
 
 def end_reset(place: Place, path: str, make: Make) -> None:
     """
-    Make the store at ``path``, which was built anew, the front, and remove the one before, which is not open here. Again
-    does no harm.
+    Make the store at ``path``, which was built anew, the front, and remove the one before, which is not open here.
+    Doing it again does no harm.
 
     Raises:
         MachineError: it can't be; the front is what it was, or the new one.
