@@ -9,6 +9,7 @@ The error tree of the project, split by who must act.
     │   └── VersionError     a message of a protocol version that we do not speak
     ├── ConfigError          whoever wrote the configuration must mend it; names field, value and what is accepted
     ├── RequestError         the request was wrong; the asker must ask differently
+    ├── BundleError          a bundle can't be taken; whoever built, signed or sent it must act
     └── MachineError         this host failed us (disk, limits, permissions); its operator must act
 
 Anything else that escapes is a bug.
@@ -74,6 +75,13 @@ class RequestError(FustorError):
 
     def __str__(self) -> str:
         return f"{self.field} = {self.value!r}: {self.accepted}" if self.field else self.accepted
+
+
+class BundleError(FustorError):
+    """
+    A bundle that can't be taken: damaged, not a bundle, not signed by who is trusted, expired; or one that can't be
+    made of what there is. The message says what is wrong, and where.
+    """
 
 
 class MachineError(FustorError):

@@ -14,10 +14,16 @@ from typing import Any
 import attrs
 
 from protocols.codec import decode
+from protocols.looks import Findings, Look, Looked
 from protocols.messages import Beat, Configure, Hello, Stop, Welcome
 
 #: Bounds of the interval that a control actor may ask for, in milliseconds.
 BEAT_MS = (20, 60_000)
+
+#: Oldest and newest version of what a shell and its payloads agree on beside messages: environment, descriptors, keys
+#: of configurations, exit codes. The newest is raised when a payload of before could not run under a shell of now, or
+#: the other way round; the oldest when what it stands for is kept no more.
+SHELL_VERSIONS = (1, 1)
 
 #: Characters of an error in a Beat.
 ERROR_CHARACTERS = 8_000
@@ -73,14 +79,14 @@ class ActorLifeline:
             facts=dict(facts or {}),
         )
 
-    def receive(self, frame: bytes) -> Welcome | Configure | Stop:
+    def receive(self, frame: bytes) -> Welcome | Configure | Stop | Look | Looked | Findings:
         """
         Take in one message of the control actor and return it.
 
         Raises:
             ProtocolError: it is none; nothing has changed.
         """
-        message: Any = decode(frame, Welcome, Configure, Stop)
+        message: Any = decode(frame, Welcome, Configure, Stop, Look, Looked, Findings)
         if isinstance(message, Welcome):
             self.incarnation = message.incarnation
             self.beat_ms = min(max(message.beat_ms, BEAT_MS[0]), BEAT_MS[1])

@@ -31,6 +31,7 @@ SECTIONS = {
     "[limits.orders]": "protocols.orders:OrderPolicy",
     "[limits.audit]": "fustor.runtime.audit:AuditLimits",
     "[limits.events]": "protocols.happenings:EventLimits",
+    "[limits.looks]": "fustor.fusion.looks:LookLimits",
     "[limits.guardian]": "fustor.runtime.daemon:GuardianLimits",
     "[limits.shell]": "protocols.supervision:Policy",
     "[limits.shell.backoff]": "protocols.restart:BackoffPolicy",

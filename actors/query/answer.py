@@ -59,6 +59,7 @@ class Answer:
         headers: how fresh the answer is.
         etag: weak entity tag with its quotes; empty for none.
         content_type: of the body.
+        is_unknown: it says that nothing is known of the path in a view that is there.
     """
 
     status: int
@@ -66,8 +67,21 @@ class Answer:
     headers: HeaderBlock = NO_HEADERS
     etag: str = ""
     content_type: str = "application/json"
+    is_unknown: bool = False
 
     def close(self) -> None:
         """Release a body that will not be sent."""
         if not isinstance(self.body, bytes):
             self.body.close()
+
+
+class Later:
+    """
+    An answer that has to be waited for.
+
+    Args:
+        wait: returns it, after a bounded time.
+    """
+
+    def __init__(self, wait: Callable[[], Awaitable[Answer]]) -> None:
+        self.wait = wait

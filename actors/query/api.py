@@ -5,21 +5,39 @@ Which question a request is, whichever way it came. Errors of the asker are answ
 from __future__ import annotations
 
 import functools
+from typing import Any
 
-from actors.query.answer import Answer, HeaderBlock
+import trio
+
+from actors.query.answer import Answer, HeaderBlock, Later
 from actors.query.body import BodyLimits
 from actors.query.fstree import tree
-from actors.query.params import Params, SearchQuery, TreeQuery, parse_query, search_query, split_target, tree_query
+from actors.query.jobs import Jobs, parts
+from actors.query.params import (
+    Params,
+    SearchQuery,
+    TreeQuery,
+    Waits,
+    parse_query,
+    search_query,
+    split_target,
+    tree_query,
+)
 from actors.query.search import search
 from actors.query.statistics import statistics
 from actors.query.stores import Stores, ViewStore
 from fustor.runtime.access import EVERYTHING, ApiKeys, Grant
-from fustor.treestore.format import readable
-from fustor.treestore.render import json_object
+from fustor.treestore.format import encode_base64, readable, valid_utf8
+from fustor.treestore.render import json_members, json_object
 from protocols.errors import RequestError
+from protocols.looks import JOBS, SESSIONS
 
 #: What can be asked of a view.
 OPERATIONS = ("tree", "stats", "search")
+#: What can be asked of the control actor about a view.
+_ENQUIRIES = (JOBS, SESSIONS)
+#: Seconds that it may take to say it.
+_ENQUIRY_SECONDS = 2.0
 #: Clients repeat themselves: parsed requests that are kept.
 _KEPT_REQUESTS = 2048
 #: Longer targets are not kept.
@@ -35,6 +53,8 @@ class Api:
         limits: of bodies.
         most_results, default_results: of one search.
         keys: who may ask over HTTP; None: everybody.
+        jobs: looks that readers want; None: there are none.
+        waits: how long an answer may wait for one.
     """
 
     def __init__(
@@ -44,15 +64,19 @@ class Api:
         most_results: int,
         default_results: int,
         keys: ApiKeys | None = None,
+        jobs: Jobs | None = None,
+        waits: Waits = Waits(),  # noqa: B008 - it is not changed
     ) -> None:
         self._stores = stores
         self._keys = keys
         self._limits = limits
+        self._jobs = jobs
+        self._waits = waits
         self._most_results = most_results
         self._default_results = default_results
         self._parsed: dict[bytes, tuple[ViewStore, TreeQuery]] = {}
 
-    def ask_target(self, target: bytes, if_none_match: str = "", key: bytes = b"") -> Answer:
+    def ask_target(self, target: bytes, if_none_match: str = "", key: bytes = b"") -> Answer | Later:
         """The answer to GET ``target`` (path and query of a URL, percent-encoded), asked with an API key."""
         grant = EVERYTHING if self._keys is None else self._keys.grant(key)
         known = self._parsed.get(target)
@@ -60,16 +84,17 @@ class Api:
             store, wanted = known
             if grant is not EVERYTHING and not grant.covers(store.view, wanted.names):
                 return forbidden(grant, store.view)
-            return tree(store, wanted, if_none_match, self._limits)
+            return self._tree(store, wanted, if_none_match)
         try:
             path, query = split_target(target)
             return self._route(target, path.decode("ascii", "replace"), query, if_none_match, grant)
         except RequestError as error:
             return bad_request(error)
 
-    def _route(self, target: bytes, path: str, query: bytes, if_none_match: str, grant: Grant | None) -> Answer:
+    def _route(self, target: bytes, path: str, query: bytes, if_none_match: str, grant: Grant | None) -> Answer | Later:
         if path == "/health":
             return self._health(grant)
+        job = ""
         if grant is None:
             return no_key()
         if path == "/":
@@ -78,6 +103,8 @@ class Api:
             operation, view = "tree", ""
         elif path.startswith(_VIEWS) and path.count("/") == 5:
             view, operation = path.removeprefix(_VIEWS).split("/")
+        elif path.startswith(_VIEWS) and path.count("/") == 6 and path.split("/")[5] == JOBS:
+            view, operation, job = path.removeprefix(_VIEWS).split("/")
         else:
             return self._no_endpoint(path)
         params = parse_query(query)
@@ -87,14 +114,18 @@ class Api:
         if store is None:
             return self._no_view(view)
         if operation == "tree":
-            wanted = tree_query(params)
+            wanted = tree_query(params, self._waits)
             if not grant.covers(store.view, wanted.names):
                 return forbidden(grant, store.view)
             if len(target) <= _KEPT_TARGET:
                 if len(self._parsed) >= _KEPT_REQUESTS:
                     self._parsed.clear()
                 self._parsed[target] = store, wanted
-            return tree(store, wanted, if_none_match, self._limits)
+            return self._tree(store, wanted, if_none_match)
+        if operation in _ENQUIRIES and self._jobs is not None:
+            if not grant.covers(store.view, ()):
+                return forbidden(grant, store.view)
+            return self._enquiry(self._jobs, operation, store.view, job)
         if operation in OPERATIONS:
             # Counts are of the whole view.
             names = () if operation == "stats" else self._search_query(params).names
@@ -103,19 +134,58 @@ class Api:
             return self._other(operation, store, params)
         return self._no_endpoint(path)
 
-    def ask(self, operation: str, view: str, params: Params, if_none_match: str = "") -> Answer:
+    def ask(self, operation: str, view: str, params: Params, if_none_match: str = "") -> Answer | Later:
         """The answer to one of ``OPERATIONS`` about ``view``; empty: the default one."""
         store = self._stores.views.get(view or self._stores.default)
         if store is None:
             return self._no_view(view)
         try:
             if operation == "tree":
-                return tree(store, tree_query(params), if_none_match, self._limits)
+                return self._tree(store, tree_query(params, self._waits), if_none_match)
             if operation in OPERATIONS:
                 return self._other(operation, store, params)
         except RequestError as error:
             return bad_request(error)
         return bad_request(RequestError("op", operation[:100], ", ".join(OPERATIONS)))
+
+    def _tree(self, store: ViewStore, query: TreeQuery, if_none_match: str) -> Answer | Later:
+        """What is known; after a look, where one is wanted, or where nothing is known of the path."""
+        seconds = query.look
+        if seconds is None:
+            answer = tree(store, query, if_none_match, self._limits)
+            if not answer.is_unknown or not self._waits.unknown:
+                return answer
+            seconds = self._waits.unknown
+        jobs = self._jobs
+        if jobs is None:
+            return tree(store, query, if_none_match, self._limits)
+
+        async def wait() -> Answer:
+            wanted = parts(store.sources(), query.names, query.depth)
+            job = jobs.want((store.view, query.names, query.depth), wanted)
+            with trio.move_on_after(seconds):
+                await job.done.wait()
+            members = job.members()
+            answer = tree(store, query, "", self._limits, json_members(members))
+            pending = "true" if members["job_pending"] else "false"
+            lines = HeaderBlock.of({"X-Fustor-Job": job.id, "X-Fustor-Job-Pending": pending}).lines
+            answer.headers = HeaderBlock(answer.headers.lines + lines)
+            return answer
+
+        return Later(wait)
+
+    def _enquiry(self, jobs: Jobs, what: str, view: str, job: str) -> Later:
+        """What the control actor knows of looks and links; 200 also when it does not say."""
+
+        async def wait() -> Answer:
+            rows = await jobs.enquire(what, view, _ENQUIRY_SECONDS)
+            shown = [_shown(row) for row in rows or () if not job or row.get("job_id") == job]
+            if job and rows is not None and not shown:
+                body = {"error": "there is no such job", "field": "job_id", "value": job[:200]}
+                return Answer(404, json_object({**body, "accepted": f"one of those that {_VIEWS}{view}/{JOBS} names"}))
+            return Answer(200, json_object({"view": view, what: shown, "known": rows is not None}))
+
+        return Later(wait)
 
     def _other(self, operation: str, store: ViewStore, params: Params) -> Answer:
         if operation == "stats":
@@ -141,7 +211,8 @@ class Api:
 
     @functools.cached_property
     def _endpoints(self) -> list[str]:
-        views = [f"{_VIEWS}{view}/{operation}" for view in self._stores.views for operation in OPERATIONS]
+        operations = OPERATIONS if self._jobs is None else (*OPERATIONS, *_ENQUIRIES)
+        views = [f"{_VIEWS}{view}/{operation}" for view in self._stores.views for operation in operations]
         return ["/fs/tree", *views]
 
     def _index(self) -> Answer:
@@ -160,6 +231,15 @@ class Api:
             return Answer(200, json_object({"status": "ok"}))
         views = {name: store.state() for name, store in self._stores.views.items()}
         return Answer(200, json_object({"status": "ok", "views": views}))
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the control actor for people: names are bytes there."""
+    path = row.get("path")
+    if not isinstance(path, bytes):
+        return row
+    shown = {**row, "path": readable(path)}
+    return shown if valid_utf8(path) else {**shown, "path_b64": encode_base64(path)}
 
 
 def no_key() -> Answer:

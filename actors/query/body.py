@@ -18,8 +18,9 @@ import attrs
 import trio
 
 from actors.query.answer import Send
-from actors.query.spool import Spool
+from actors.query.spool import Room, Spool
 from actors.query.stores import Lease
+from actors.query.turns import Turns
 
 #: Seconds of work between two checkpoints.
 _TURN_SECONDS = 0.001
@@ -50,6 +51,8 @@ class BodyLimits:
         slice_bytes: of text, sent at once.
         wait_seconds: how long copying may wait for a reader that is slower.
         spool_memory_bytes: what may wait in memory for a slow reader; more goes to an unlinked file.
+        room: what may wait so for all of them together.
+        turns: in which all of them work.
         spool_folder: where that file is; None for the system's folder for temporary files.
     """
 
@@ -58,6 +61,8 @@ class BodyLimits:
     wait_seconds: float = 1.0
     spool_memory_bytes: int = 16 << 20
     spool_folder: str | None = None
+    room: Room = attrs.field(factory=lambda: Room(64 << 20), eq=False)
+    turns: Turns = attrs.field(factory=Turns, eq=False)
 
 
 def make_body(lease: Lease, items: Iterator[Item], renderer: Renderer, limits: BodyLimits) -> list[bytes] | LongBody:
@@ -106,7 +111,7 @@ class LongBody:
         self._renderer = renderer
         self._limits = limits
         self._first, self._size = first, size
-        self._spool = Spool(limits.spool_memory_bytes, limits.spool_folder)
+        self._spool = Spool(limits.spool_memory_bytes, limits.spool_folder, limits.room)
         self.copied = False  #: everything is read, the snapshot has ended
 
     @property
@@ -131,38 +136,57 @@ class LongBody:
             raise group.exceptions[0] from None
 
     async def _copy(self) -> None:
-        spool, most = self._spool, self._limits.whole_bytes
-        batch, size = self._first, self._size
+        spool = self._spool
         patience = trio.current_time() + self._limits.wait_seconds
-        turn = time.perf_counter() + _TURN_SECONDS
+        more = True
+        while more:
+            async with self._limits.turns:
+                more = self._copy_some()
+            await spool.wait_taken(_AHEAD_BATCHES, patience)
+        spool.end()
+
+    def _copy_some(self) -> bool:
+        """One turn; whether there is more."""
+        batch, size, most = self._first, self._size, self._limits.whole_bytes
+        self._first, self._size = [], 0
+        until = time.perf_counter() + _TURN_SECONDS
         for number, (data, length) in enumerate(self._items):
             if data is not None:
                 batch.append(data)
                 size += length
-            if size <= most and (number % _LOOK_ITEMS or time.perf_counter() < turn):
-                continue
-            if batch:
-                spool.put(batch, size)
-                batch, size = [], 0
-            await spool.wait_taken(_AHEAD_BATCHES, patience)
-            turn = time.perf_counter() + _TURN_SECONDS
+            if size > most or (not number % _LOOK_ITEMS and time.perf_counter() >= until):
+                self._put(batch, size)
+                return True
+        # The snapshot ends with the last record, whatever becomes of this batch.
         self._lease.close()
         self.copied = True
+        self._put(batch, size)
+        return False
+
+    def _put(self, batch: list[Any], size: int) -> None:
         if batch:
-            spool.put(batch, size)
-        spool.end()
+            self._spool.put(batch, size)
 
     async def _render(self, send: Send) -> None:
-        spool, feed, most = self._spool, self._renderer.feed, self._limits.slice_bytes
+        spool, feed, most, turns = self._spool, self._renderer.feed, self._limits.slice_bytes, self._limits.turns
         out: list[bytes] = []
         size = 0
         while (batch := await spool.take()) is not None:
-            for data in batch:
-                size += feed(data, out)
+            rest = iter(batch)
+            fed = True
+            while fed:
+                async with turns:
+                    fed = False
+                    for data in rest:
+                        fed = True
+                        size += feed(data, out)
+                        if size >= most:
+                            break
                 if size >= most:
-                    await send(b"".join(out))
-                    out.clear()
+                    text = b"".join(out)
+                    out.clear()  # not after it was sent: a slow reader would cost twice as much memory
                     size = 0
+                    await send(text)
         self._renderer.end(out)
         await send(b"".join(out))
 

@@ -10,6 +10,9 @@ import attrs
 
 from actors.query.body import BodyLimits
 from actors.query.http.server import HttpLimits
+from actors.query.jobs import JobLimits
+from actors.query.params import Waits
+from actors.query.spool import Room
 from fustor.runtime.config import between, structure
 from protocols.errors import ConfigError
 
@@ -31,11 +34,19 @@ class QueryLimits:
         query_wait_seconds: how long the copying of a long answer, and so its snapshot, may wait for a slower reader.
         query_cache_bytes: of rendered answers that are kept for when they are asked for again, for each view; 0: none.
         query_spool_bytes: of copied records that wait in memory for a slow reader, for each long answer.
+        query_spools_bytes: the same of all long answers together.
         query_spool_folder: where what exceeds that goes; empty for the system's folder for temporary files.
         query_peer_seconds: a zmq peer that takes nothing for so long is dropped.
         query_requests: zmq requests under way at once.
         query_restore_seconds: how long a worker that begins waits for views to restore their stores from copies, before
             it answers.
+        query_looks: looks that readers want, under way or waiting at once.
+        query_look_sources: of one such look.
+        query_look_seconds: after which it is given up.
+        query_look_wait_seconds: how long an answer waits for it when nothing is said.
+        query_look_most_seconds: how long it may, when something is.
+        query_unknown_seconds: how long it waits for a look that nobody asked for, where nothing is known of a path;
+            0: there is none.
         search_results, search_default_results: of one search, at most, and when nothing is said.
     """
 
@@ -52,10 +63,17 @@ class QueryLimits:
     query_wait_seconds: float = attrs.field(default=1.0, validator=between(0, 3600))
     query_cache_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
     query_spool_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
+    query_spools_bytes: int = attrs.field(default=64 << 20, validator=between(0, 1 << 36))
     query_spool_folder: str = ""
     query_peer_seconds: float = attrs.field(default=30.0, validator=between(0.1, 3600))
     query_requests: int = attrs.field(default=256, validator=between(1, 65536))
     query_restore_seconds: float = attrs.field(default=10.0, validator=between(0, 60))
+    query_looks: int = attrs.field(default=64, validator=between(1, 65536))
+    query_look_sources: int = attrs.field(default=16, validator=between(1, 1024))
+    query_look_seconds: float = attrs.field(default=600.0, validator=between(1, 86400))
+    query_look_wait_seconds: float = attrs.field(default=5.0, validator=between(0, 3600))
+    query_look_most_seconds: float = attrs.field(default=60.0, validator=between(0, 3600))
+    query_unknown_seconds: float = attrs.field(default=1.0, validator=between(0, 3600))
     search_results: int = attrs.field(default=1_000_000, validator=between(1, 1 << 40))
     search_default_results: int = attrs.field(default=10_000, validator=between(1, 1 << 40))
 
@@ -72,6 +90,14 @@ class QueryLimits:
             gzip_bytes=self.http_gzip_bytes,
         )
 
+    def jobs(self) -> JobLimits:
+        """Those of looks."""
+        return JobLimits(self.query_looks, self.query_look_sources, self.query_look_seconds)
+
+    def waits(self) -> Waits:
+        """How long answers wait for looks."""
+        return Waits(self.query_look_wait_seconds, self.query_look_most_seconds, self.query_unknown_seconds)
+
     def body(self) -> BodyLimits:
         """Those of bodies."""
         return BodyLimits(
@@ -80,6 +106,7 @@ class QueryLimits:
             wait_seconds=self.query_wait_seconds,
             spool_memory_bytes=self.query_spool_bytes,
             spool_folder=self.query_spool_folder or None,
+            room=Room(self.query_spools_bytes),
         )
 
 

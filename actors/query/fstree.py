@@ -20,15 +20,15 @@ from fustor.treestore.reader import Snapshot
 from fustor.treestore.render import TreeRenderer, json_members, json_object, render_row
 from protocols.errors import MachineError
 
-#: Kept for clients of the predecessor, which could be asked to look on demand.
-_JOB = b',"job_id":null,"job_pending":false'
-_KNOWN = b',"known":true,"rollup":{"files":%d,"directories":%d,"bytes":%d}' + _JOB
+#: What is said of a look where none was wanted.
+NO_JOB = b',"job_id":null,"job_pending":false'
+_KNOWN = b',"known":true,"rollup":{"files":%d,"directories":%d,"bytes":%d}'
 #: A directory of more is read as long answers are.
 _FEW_CHUNKS = 8
-_KNOWN_OTHER = b',"known":true,"rollup":null' + _JOB
+_KNOWN_OTHER = b',"known":true,"rollup":null'
 
 
-def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLimits) -> Answer:
+def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLimits, job: bytes = NO_JOB) -> Answer:
     """
     The answer about ``query``.
 
@@ -37,17 +37,19 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
         query: what is wanted.
         if_none_match: the tags the client has; empty for none.
         limits: of the body.
+        job: what is to be said of the look that was wanted, as JSON members, each with a comma before it.
 
     A damaged record is logged and counted, and nothing is claimed to be known.
     """
     lease = store.acquire()
     if lease is None:
-        return _unknown(store.nothing(), query)
+        return _unknown(store.nothing(), query, job)
     kept = False
     try:
         face, snapshot = lease.face, lease.snapshot
         commit = snapshot.commit_number()
-        rendered = store.cache.get(query.key)
+        # What is kept says that no look was wanted.
+        rendered = store.cache.get(query.key) if job is NO_JOB else None
         if rendered is not None and rendered.commit == commit and rendered.uuid == face.uuid:
             return _again(rendered, face, query, if_none_match)
         found = snapshot.resolve(query.names)
@@ -55,8 +57,12 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
         generation, files, directories, size = head_rollup(head)
         if found.matched < len(query.names):
             if found.row is not None:
-                return _other(face, found.id, generation, found.row, query, if_none_match)
-            return _missing(face, query) if found.known else _unknown(face, query)
+                return _other(face, found.id, generation, found.row, query, if_none_match, job)
+            if found.known:
+                return _missing(face, query, job)
+            unknown = _unknown(face, query, job)
+            unknown.is_unknown = True
+            return unknown
         if (
             rendered is not None
             and rendered.generation == generation
@@ -68,7 +74,7 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
         tag = _tag(face, found.id, generation, query)
         if if_none_match and _matches(if_none_match, tag):
             return Answer(304, b"", face.headers, tag)
-        extras = _KNOWN % (files, directories, size)
+        extras = _KNOWN % (files, directories, size) + job
         all_extras = face.members + extras
         renderer = TreeRenderer(query.parent, all_extras, max_depth=query.depth, only_path=query.only_path)
         parts: list[bytes] | None = None
@@ -81,14 +87,14 @@ def tree(store: ViewStore, query: TreeQuery, if_none_match: str, limits: BodyLim
                 return Answer(200, body, face.headers, tag)
             parts = body
         text = b"".join(parts)
-        if rendered is not None or store.cache.wants(query.key):
+        if rendered is not None or (job is NO_JOB and store.cache.wants(query.key)):
             rest = memoryview(text)[len(parts[0]) + len(all_extras) :]
             rendered = Rendered(face.uuid, found.id, generation, commit, extras, parts[0], rest)
             store.cache.put(query.key, rendered)
         return Answer(200, text, face.headers, tag)
     except MachineError as error:
         store.failed(error)
-        return _unknown(store.nothing(), query)
+        return _unknown(store.nothing(), query, job)
     finally:
         if not kept:
             lease.close()
@@ -126,16 +132,18 @@ def _pieces(snapshot: Snapshot, store_id: int, depth: int | None) -> Iterator[It
         yield (level, head, chunks), size
 
 
-def _other(face: Face, store_id: int, generation: int, row: bytes, query: TreeQuery, if_none_match: str) -> Answer:
+def _other(
+    face: Face, store_id: int, generation: int, row: bytes, query: TreeQuery, if_none_match: str, job: bytes
+) -> Answer:
     """A path that leads to something that is no directory: its node."""
     tag = _tag(face, store_id, generation, query)
     if if_none_match and _matches(if_none_match, tag):
         return Answer(304, b"", face.headers, tag)
-    body = render_row(row, query.parent, face.members + _KNOWN_OTHER, only_path=query.only_path)
+    body = render_row(row, query.parent, face.members + _KNOWN_OTHER + job, only_path=query.only_path)
     return Answer(200, body, face.headers, tag)
 
 
-def _missing(face: Face, query: TreeQuery) -> Answer:
+def _missing(face: Face, query: TreeQuery, job: bytes) -> Answer:
     """A path known not to exist."""
     body = json_object(
         {
@@ -146,10 +154,10 @@ def _missing(face: Face, query: TreeQuery) -> Answer:
             "known": True,
         }
     )
-    return Answer(404, body[:-1] + face.members + b"}", face.headers)
+    return Answer(404, body[:-1] + face.members + (b"" if job is NO_JOB else job) + b"}", face.headers)
 
 
-def _unknown(face: Face, query: TreeQuery) -> Answer:
+def _unknown(face: Face, query: TreeQuery, job: bytes) -> Answer:
     """A path of which nothing can be said: 200, without children; what it would be is known of the top only."""
     names = query.names
     node: dict[str, object] = {
@@ -159,7 +167,7 @@ def _unknown(face: Face, query: TreeQuery) -> Answer:
     }
     if not valid_utf8(query.path):
         node["path_b64"] = encode_base64(query.path)
-    body = json_object(node)[:-1] + face.members + json_members({"known": False, "rollup": None}) + _JOB + b"}"
+    body = json_object(node)[:-1] + face.members + json_members({"known": False, "rollup": None}) + job + b"}"
     return Answer(200, body, face.headers)
 
 

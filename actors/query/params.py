@@ -23,8 +23,25 @@ _LONGEST_PATH = 1 << 16
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _BOOLEANS = {b"true": True, b"1": True, b"false": False, b"0": False}
 _INTEGER = re.compile(rb"[0-9]{1,18}")
+_SECONDS = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 Params = Mapping[str, bytes]
+
+
+@attrs.frozen
+class Waits:
+    """
+    Seconds that an answer may wait for a look.
+
+    Attributes:
+        default: when nothing is said.
+        most: when something is.
+        unknown: without having been asked to, where nothing is known of a path; 0: not at all.
+    """
+
+    default: float = 5.0
+    most: float = 60.0
+    unknown: float = 1.0
 
 
 @attrs.define
@@ -36,6 +53,7 @@ class TreeQuery:
         names: components of the path; empty for the root.
         depth: levels of children wanted; None for all.
         only_path: name, content_type and path only.
+        look: seconds to wait for a look at the path now; None: none is wanted.
         parent: path of the parent, without a slash at its end; empty also for the root.
         key: all of the question, to keep answers by.
     """
@@ -43,6 +61,7 @@ class TreeQuery:
     names: tuple[bytes, ...]
     depth: int | None = None
     only_path: bool = False
+    look: float | None = attrs.field(default=None, eq=False)
     parent: bytes = attrs.field(init=False, eq=False)
     key: tuple[tuple[bytes, ...], int | None, bool] = attrs.field(init=False, eq=False)
 
@@ -169,9 +188,18 @@ def _path(params: Params) -> tuple[bytes, ...]:
     return path_names(path, "path_b64")
 
 
-def tree_query(params: Params) -> TreeQuery:
+def _seconds(params: Params, name: str, default: float, most: float) -> float:
+    value = params.get(name)
+    if value is None:
+        return min(default, most)
+    if not _SECONDS.fullmatch(value) or float(value) > most:
+        raise RequestError(name, _shown(value), f"seconds from 0 to {most:g}")
+    return float(value)
+
+
+def tree_query(params: Params, waits: Waits = Waits()) -> TreeQuery:
     """
-    Parameters of ``tree``: path or path_b64, recursive, max_depth, only_path.
+    Parameters of ``tree``: path or path_b64, recursive, max_depth, only_path, on_demand_scan, wait.
 
     Raises:
         RequestError: one of them is not acceptable.
@@ -180,7 +208,9 @@ def tree_query(params: Params) -> TreeQuery:
     depth = _integer(params, "max_depth", None, 0)
     if not recursive:
         depth = 1 if depth is None else min(depth, 1)
-    return TreeQuery(_path(params), depth, _boolean(params, "only_path", False))
+    wait = _seconds(params, "wait", waits.default, waits.most)
+    look = wait if _boolean(params, "on_demand_scan", False) else None
+    return TreeQuery(_path(params), depth, _boolean(params, "only_path", False), look)
 
 
 def search_query(params: Params, most: int, default: int) -> SearchQuery:

@@ -16,14 +16,14 @@ from collections.abc import Callable, Mapping
 import trio
 import zmq
 
-from actors.query.answer import Answer
+from actors.query.answer import Answer, Later
 from fustor.runtime.mesh import MeshSocket, PeerGone
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
 from protocols.messages import TreeReply, TreeRequest
 
 #: operation, view, parameters, If-None-Match → answer.
-Ask = Callable[[str, str, Mapping[str, bytes], str], Answer]
+Ask = Callable[[str, str, Mapping[str, bytes], str], Answer | Later]
 
 
 class Router:
@@ -97,6 +97,8 @@ class Router:
         if "path_b64" in params:
             del params["path"]
         answer = self._ask(request.op, request.view, params, request.params.get("if_none_match", ""))
+        if isinstance(answer, Later):
+            answer = await answer.wait()
         sender = _Sender(self._socket, envelope, request.request, answer, self._peer_seconds)
         try:
             body = answer.body

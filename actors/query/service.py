@@ -12,11 +12,12 @@ from typing import Any
 import trio
 import zmq
 
-from actors.query.answer import Answer
+from actors.query.answer import Answer, Later
 from actors.query.api import Api
 from actors.query.config import QueryConfig, parse
 from actors.query.http.request import Request
 from actors.query.http.server import HttpServer
+from actors.query.jobs import Jobs
 from actors.query.router import Router
 from actors.query.stores import Stores
 from fustor.runtime.access import ApiKeys
@@ -67,7 +68,9 @@ async def serve(host: Host, config: QueryConfig) -> None:
         config.views, config.default_view, config.lease_seconds, host.counters, host.log, limits.query_cache_bytes
     )
     keys = ApiKeys(config.api_keys, own=config.own_key, is_open=config.is_open) if config.api_keys else None
-    api = Api(stores, limits.body(), limits.search_results, limits.search_default_results, keys)
+    jobs = Jobs(host.say, limits.jobs(), host.counters)
+    host.on_look = jobs.hear
+    api = Api(stores, limits.body(), limits.search_results, limits.search_default_results, keys, jobs, limits.waits())
     descriptors = raise_descriptor_limit()
     if limits.http_connections + _OTHER_DESCRIPTORS > descriptors:
         host.log.warning(
@@ -88,14 +91,16 @@ async def serve(host: Host, config: QueryConfig) -> None:
                 # A duplicate, so that the inherited one stays for the next configuration.
                 listener = socket.socket(fileno=os.dup(inherited))
 
-                def answer(request: Request) -> Answer:
+                def answer(request: Request) -> Answer | Later:
                     return api.ask_target(request.target, request.if_none_match.decode("latin-1"), request.api_key)
 
                 server = HttpServer(answer, limits.http(), host.counters, host.log)
                 nursery.start_soon(_serve_http, server, listener, host.stop_requested, nursery)
             nursery.start_soon(_measure, host, stores, server)
+            nursery.start_soon(jobs.run)
             host.ready(**facts)
             await host.stop_requested.wait()
+            jobs.close()
             if server is None:
                 nursery.cancel_scope.cancel()
     finally:

@@ -20,17 +20,35 @@ import trio
 _LENGTH = struct.Struct("<Q")
 
 
+class Room:
+    """
+    Memory that all spools of a process share.
+
+    Args:
+        most: bytes.
+
+    Attributes:
+        used: of these.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.used = 0
+
+
 class Spool:
     """
     A queue of batches, one writer, one reader, first in first out.
 
     Args:
         memory: bytes that may wait in memory; what is put above that goes to the file until the reader has caught up.
+        room: what all spools may hold in memory together; likewise.
         folder: where the file is made; None for the system's place for temporary files.
     """
 
-    def __init__(self, memory: int, folder: str | None = None) -> None:
+    def __init__(self, memory: int, folder: str | None = None, room: Room | None = None) -> None:
         self._memory = memory
+        self._room = room or Room(memory)
         self._folder = folder
         self._held: deque[tuple[list[Any], int]] = deque()
         self._bytes = 0
@@ -50,9 +68,12 @@ class Spool:
             OSError: the file could not be written; nothing may be put after that.
         """
         # Once in the file, the order forbids memory until the file has been read to its end.
-        if self._read_at == self._write_at and self._bytes + size <= self._memory:
+        room = self._room
+        fits = self._bytes + size <= self._memory and room.used + size <= room.most
+        if self._read_at == self._write_at and fits:
             self._held.append((batch, size))
             self._bytes += size
+            room.used += size
         else:
             self._spill(batch)
         self._news.set()
@@ -89,6 +110,7 @@ class Spool:
             if self._held:
                 batch, size = self._held.popleft()
                 self._bytes -= size
+                self._room.used -= size
                 self._taken.set()
                 return batch
             if self._read_at < self._write_at:
@@ -112,6 +134,8 @@ class Spool:
     def close(self) -> None:
         """Forget everything. Harmless when done twice."""
         self._held.clear()
+        self._room.used -= self._bytes
+        self._bytes = 0
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -18,7 +18,7 @@ from actors.query.face import Face, FaceMaker
 from actors.query.freshness import EMPTY
 from fustor.treestore.environment import StoreMissingError, StoreTornError, boottime_ns
 from fustor.treestore.place import Place
-from fustor.treestore.reader import Reader, Snapshot, Status
+from fustor.treestore.reader import Reader, Snapshot, SourceStatus, Status
 from protocols.errors import MachineError
 
 #: Time between two looks whether a store is there, or is another one (one stat(2) each).
@@ -150,6 +150,14 @@ class ViewStore:
             lease.close()
             return False
         return os.path.exists(Place(self.path).copy)
+
+    def sources(self) -> tuple[SourceStatus, ...]:
+        """The sources of the view, as its store knows them; none when there is no store."""
+        lease = self.acquire()
+        if lease is None or self._stored is None:
+            return ()
+        lease.close()
+        return tuple(self._stored.sources)
 
     def nothing(self) -> Face:
         """The face of a view without a store."""

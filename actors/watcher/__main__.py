@@ -24,6 +24,7 @@ from inotify_simple import INotify
 from actors.watcher.core import WatcherCore
 from actors.watcher.inotify import MASK
 from actors.watcher.limits import WatcherLimits
+from actors.watcher.looks import LookState
 from fustor.runtime.actor import Host, run_actor
 from fustor.runtime.config import structure
 from fustor.runtime.deny import DataDeny
@@ -34,6 +35,7 @@ from fustor.runtime.source import SourceConfig
 from protocols.codec import DATA_LIMITS, decode, encode, pack, unpack
 from protocols.data import Applied, Found, Stuck, SyncerHello, Unstuck
 from protocols.errors import DecodeError, MachineError, ProtocolError
+from protocols.looks import DONE, REFUSED, WHOLE, Findings, Look, Looked
 
 #: Bytes of one read of inotify: several thousand records.
 _READ = 1 << 18
@@ -181,6 +183,7 @@ class Watcher:
                 nursery.start_soon(self._tick)
                 nursery.start_soon(self._read)
                 self._host.adjust = self.adjust
+                self._host.on_look = self._look
                 self._host.ready(epoch=str(self._core.epoch))
         finally:
             listener.close()
@@ -271,6 +274,7 @@ class Watcher:
     async def _receive(self) -> None:
         while True:
             frames = await self._found.receive()
+            self._core.now = time.monotonic()
             while True:
                 try:
                     self._message(frames)
@@ -340,6 +344,32 @@ class Watcher:
         first = items[0][0]
         return items[max(0, self._sent + 1 - first)]
 
+    def _look(self, message: Look | Looked | Findings) -> None:
+        """Somebody wants a path looked at now, or to know how far that is."""
+        if not isinstance(message, Look):
+            return
+        depth = None if message.depth == WHOLE else max(0, message.depth)
+        look = self._core.look(message.id, message.path, depth, time.time_ns())
+        self._tell(look)
+        self._pump()
+
+    def _tell(self, look: LookState) -> None:
+        if look.state == REFUSED:
+            self._count("looks_refused")
+        elif look.state == DONE:
+            self._count("looks")
+        told = Looked(
+            id=look.id,
+            agent="",
+            source=self._config.source.name,
+            state=look.state,
+            text=look.text,
+            directories=look.directories,
+            skipped=look.skipped,
+            as_of_ns=look.as_of_ns,
+        )
+        self._host.say(told)  # whoever wants to know asks again
+
     # -- events and time ----------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
@@ -381,6 +411,7 @@ class Watcher:
                 except OSError:
                     continue  # it went with its directory
             core.unwatch.clear()
+        core.now = time.monotonic()
         for slot, work in core.take_work():
             try:
                 self._works[slot].send_nowait([encode(work)])
@@ -388,6 +419,8 @@ class Watcher:
                 # Its socket is full or just gone: end the connection, everything it had is handed out again.
                 self._connections[slot].shutdown(socket.SHUT_RDWR)
         core.tick(time.monotonic(), time.time_ns())
+        while core.looks.ended:
+            self._tell(core.looks.ended.pop())
         if core.items and core.items[-1][0] > self._sent:
             self._more.set()
         host = self._host

@@ -28,7 +28,9 @@ from actors.watcher import inotify
 from actors.watcher.audits import Audits
 from actors.watcher.limits import WatcherLimits
 from actors.watcher.links import HardLinks, Place
+from actors.watcher.looks import Looks, LookState
 from actors.watcher.pending import NO_PHASE, Phases
+from actors.watcher.portions import Portion
 from actors.watcher.sweep import Sweep
 from actors.watcher.table import CROSSED, FAILED, HUNG, LISTED, QUEUED, ROOT, UNWATCHED, DirTable
 from protocols import data
@@ -71,11 +73,12 @@ class Flight:
 
 @attrs.define(eq=False)
 class Handed:
-    """Work at a scanner: which directories it still has to answer for."""
+    """Work at a scanner since ``at``: which directories it still has to answer for."""
 
     slot: int
     tasks: dict[int, Flight]
     listing: bool
+    at: float = 0.0
 
 
 class WatcherCore:
@@ -86,6 +89,7 @@ class WatcherCore:
         items: numbered (number, item frame, rows frame), oldest first, not yet applied.
         over: not empty: this epoch has ended for the named reason; begin another one.
         unwatch: watch descriptors to be removed; the caller empties it.
+        now: seconds of a monotonic clock; the caller sets it before it brings results or takes work.
     """
 
     def __init__(
@@ -142,6 +146,11 @@ class WatcherCore:
             full_period=full_audit,
             per_second=self.limits.audit_dirs_per_second,
         )
+        self._dirs = Portion(self.limits.dirs_per_work, self.limits.work_seconds)
+        self._names = Portion(self.limits.names_per_work, self.limits.work_seconds)
+        self.now = 0.0
+        self.looks = Looks(self.limits.looks)
+        self._looks_turn = False
         self._retry_due = 0.0
         self._probe_due = False
         self._watermark_due = 0.0
@@ -158,6 +167,9 @@ class WatcherCore:
         """Other bounds and audit periods from now on; nothing that is known or under way changes."""
         self.limits = limits
         self._links.limit = limits.links
+        self.looks.most = limits.looks
+        self._dirs.adjust(limits.dirs_per_work, limits.work_seconds)
+        self._names.adjust(limits.names_per_work, limits.work_seconds)
         self._audits.adjust(fast_period=fast_audit, full_period=full_audit, per_second=limits.audit_dirs_per_second)
 
     # -- events -------------------------------------------------------------------------------------------------------
@@ -439,7 +451,7 @@ class WatcherCore:
     def _hand(self, slot: int, tasks: list[tuple[Task, Flight]], *, listing: bool) -> tuple[int, Work]:
         self._work_number += 1
         flights = {self.table.index_of(task.dir): flight for task, flight in tasks}
-        self._handed[self._work_number] = Handed(slot=slot, tasks=flights, listing=listing)
+        self._handed[self._work_number] = Handed(slot=slot, tasks=flights, listing=listing, at=self.now)
         self._flights.update(flights)
         self._load[slot][1 if listing else 0] += 1
         return slot, Work(epoch=self.epoch, number=self._work_number, tasks=tuple([task for task, _ in tasks]))
@@ -462,7 +474,7 @@ class WatcherCore:
 
     def _name_tasks(self) -> list[tuple[Task, Flight]]:
         tasks: list[tuple[Task, Flight]] = []
-        room = self.limits.names_per_work
+        room = self._names.size
         for index in list(self._dirty):
             if index in self._flights:
                 continue
@@ -525,10 +537,17 @@ class WatcherCore:
         return names.values()
 
     def _list_tasks(self) -> list[tuple[Task, Flight]]:
-        tasks: list[tuple[Task, Flight]] = []
+        # In turn with everything else, so that neither waits for the other to end.
+        self._looks_turn = not self._looks_turn and bool(len(self.looks))
+        if self._looks_turn:
+            sweep = self.looks.next_sweep()
+            tasks = self._take_from(sweep, self._dirs.size) if sweep is not None else []
+            if tasks:
+                return tasks
+        tasks = []
         waiting: list[int] = []
         # A few directories per work while few are known, so that all scanners have something to do.
-        most = max(1, min(self.limits.dirs_per_work, len(self._stack) // max(1, len(self._load))))
+        most = max(1, min(self._dirs.size, len(self._stack) // max(1, len(self._load))))
         while self._stack and len(tasks) < most:
             index = self._stack.pop()
             if not self.table.flags[index] & QUEUED:
@@ -544,14 +563,16 @@ class WatcherCore:
         self._stack.extend(waiting)
         if not tasks and not waiting:
             tasks = self._sweep_tasks()
+        if not tasks and not self._looks_turn and (sweep := self.looks.next_sweep()) is not None:
+            tasks = self._take_from(sweep, self._dirs.size)
         return tasks
 
     def _sweep_tasks(self) -> list[tuple[Task, Flight]]:
         if self._gap is not None:
-            return self._take_from(self._gap, self.limits.dirs_per_work)
+            return self._take_from(self._gap, self._dirs.size)
         if not self._scanned:
             return []
-        return self._audits.take(self.limits.dirs_per_work, self._take_from)
+        return self._audits.take(self._dirs.size, self._take_from)
 
     def _take_from(self, sweep: Sweep, most: int) -> list[tuple[Task, Flight]]:
         tasks: list[tuple[Task, Flight]] = []
@@ -560,7 +581,7 @@ class WatcherCore:
                 sweep.later(index)
                 continue
             if self.table.flags[index] & (HUNG | CROSSED) or self._is_blocked(index):
-                sweep.returned(index)
+                sweep.passed_over(index)
                 continue
             tasks.append(self._list_task(index, sweep))
         return tasks
@@ -578,6 +599,7 @@ class WatcherCore:
             return
         if found.last:
             del self._handed[found.number]
+            (self._dirs if handed.listing else self._names).took(self.now - handed.at)
             load = self._load.get(handed.slot)
             if load is not None:
                 load[1 if handed.listing else 0] -= 1
@@ -704,6 +726,9 @@ class WatcherCore:
             if name not in here and name not in ignore and name >= lo and (hi is None or name < hi):
                 self._drop(child)
         ops.append(Listing(table.id_of(index), lo, hi, result.own, tuple(ids), tuple(ignore)))
+        if flight.sweep is not None:
+            touched = {name: phase for name, (phase, _) in flight.touched.items() if name in ignore}
+            flight.sweep.entered(table, index, [table.index_of(child) for child in ids if child], touched)
         self._note_links(index, flight, result)
         flight.errno = result.errno or flight.errno
         if result.last:
@@ -797,6 +822,9 @@ class WatcherCore:
             self._again(index, flight)  # it was renamed under way
             return
         self.table.flags[index] &= ~LISTED
+        if flight.sweep is not None:
+            flight.sweep.lost(self.table, index)
+            flight.sweep = None
         self._ask_parent(index, flight)
 
     def _ask_parent(self, index: int, flight: Flight) -> None:
@@ -813,6 +841,9 @@ class WatcherCore:
         self.table.flags[index] = (self.table.flags[index] | FAILED) & ~LISTED
         self._failed[index] = result.errno
         ops.append(Listing(self.table.id_of(index), b"", None, result.own, errno=result.errno))
+        if flight.sweep is not None:
+            flight.sweep.passed_over(index)
+            flight.sweep = None
         if index != ROOT:
             self._ask_parent(index, flight)
             return
@@ -988,9 +1019,12 @@ class WatcherCore:
         Periods and watermarks. To be called after every batch of events or results, and at least every
         ``watermark_period``.
         """
+        self.now = now
         if not self._began_wall:
             self._began_wall = wall
         self._sweeps(now, wall)
+        if len(self.looks) and not self.offline:
+            self.looks.tick(self.table, self._is_pending, self.number, self.applied)
         if now >= self._retry_due:
             self._retry_due = now + self.limits.probe_seconds
             self._retry()
@@ -1082,6 +1116,24 @@ class WatcherCore:
         if self._scanned:
             self._audits.tick(now, wall)
 
+    def look(self, id: str, path: bytes, depth: int | None, wall: int) -> LookState:  # noqa: A002
+        """
+        Look at what is at ``path`` below the root now, and at ``depth`` levels of children (None: all).
+
+        The same ``id`` is the same look. Whether it has ended is in ``looks.ended``.
+        """
+        names = tuple([name for name in path.split(b"/") if name])
+        return self.looks.begin(id, self.table, names, depth, wall)
+
+    def _is_pending(self, index: int, name: bytes, phase: int) -> bool:
+        """Whether ``name`` is still to be looked at for an event of ``phase``, or one before."""
+        flight = self._flights.get(index)
+        phases = [self._dirty.get(index, {}).get(name), self._list_phase.get(index)]
+        if flight is not None:
+            phases += [flight.phase if flight.names is None else flight.names.get(name)]
+            phases += [flight.touched[name][0] if name in flight.touched else None]
+        return any(one is not None and one != NO_PHASE and one <= phase for one in phases)
+
     def _retry(self) -> None:
         if self.offline:
             self._queue(ROOT, NO_PHASE)
@@ -1105,7 +1157,8 @@ class WatcherCore:
     @property
     def outstanding(self) -> bool:
         """Whether scanners owe an answer, or something waits that could be handed out."""
-        return bool(self._handed) or bool((self._dirty or self._stack) and self.has_room and not self.offline)
+        waits = self._dirty or self._stack or self.looks.is_due
+        return bool(self._handed) or bool(waits and self.has_room and not self.offline)
 
     def gauges(self) -> dict[str, int]:
         """Levels worth showing."""
@@ -1117,5 +1170,6 @@ class WatcherCore:
             "unapplied_items": len(self.items),
             "unapplied_bytes": self.unapplied,
             "links": len(self._links),
+            "looks": len(self.looks),
             "early": self._early_count,
         }

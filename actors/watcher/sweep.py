@@ -6,6 +6,8 @@ What this module does not do: decide when a sweep is due, or look at anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from actors.watcher.table import DirTable
 
 
@@ -52,6 +54,17 @@ class Sweep:
         """It was looked at, or is no longer there."""
         self._out.discard(index)
         self.looked += 1
+
+    def passed_over(self, index: int) -> None:
+        """It could not be looked at."""
+        self.returned(index)
+
+    def lost(self, table: DirTable, index: int) -> None:
+        """Another directory is at its path, or none: the one that it is in is asked, by whoever lists."""
+        self.returned(index)
+
+    def entered(self, table: DirTable, index: int, children: Iterable[int], touched: Mapping[bytes, int]) -> None:
+        """A listing of ``index`` has found these directories, which come by their order, and left out ``touched``."""
 
     def done(self, table: DirTable) -> bool:
         """Whether everything was looked at."""

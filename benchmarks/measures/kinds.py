@@ -61,6 +61,8 @@ def _questions(subject: Subject, web: Web, connection: Connection) -> dict[str, 
     }
     if isinstance(subject, Fustor):
         etag = connection.ask(small).headers["etag"]
+        now = web.target(SMALL, max_depth=1, on_demand_scan="true")
+        questions["20 files, looked at now"] = _Question(now, nodes=SMALL_FILES + 1)
         questions["20 files, HEAD"] = _Question(small, nodes=0, method="HEAD")
         questions["20 files, 304"] = _Question(small, status=304, nodes=0, headers={"If-None-Match": etag})
     return questions
@@ -69,8 +71,8 @@ def _questions(subject: Subject, web: Web, connection: Connection) -> dict[str, 
 MEASURE = Measure(
     "kinds",
     "Kinds of questions",
-    "One client in Python, one question after the other; its own share is the same for all of them. 304 and HEAD: "
-    "Fustor only.",
+    "One client in Python, one question after the other; its own share is the same for all of them. 304, HEAD and "
+    "a look of the agent at that moment: Fustor only.",
     run,
     lambda subject: subject.http,
 )

@@ -13,6 +13,7 @@ from rich.text import Text
 from fustor.admin.answers import ask_tree, decoded, streamed
 from fustor.admin.client import Client
 from fustor.admin.console import stdout
+from fustor.admin.looking import NowOption, look, patience, waiting
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.text import duration, moment, printable, size
 
@@ -20,12 +21,13 @@ from fustor.admin.text import duration, moment, printable, size
 def command(
     path: Annotated[str, typer.Argument(help="Absolute path in the tree.")],
     view: Annotated[str, typer.Option(help="Which view.", show_default="the first")] = "",
+    now: NowOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what is known of one path."""
-    with Client(chosen_state(state)) as client:
-        answer = ask_tree(client, path, view, {"max_depth": "0"})
+    with Client(chosen_state(state), patience(now)) as client, waiting(now):
+        answer = ask_tree(client, path, view, {"max_depth": "0", **look(now)})
         if as_json:
             streamed(answer)
             return
@@ -68,4 +70,10 @@ def freshness(root: Mapping[str, Any]) -> str:
     parts = [state + (", complete" if root.get("complete") else ", not complete")]
     parts.append(f"as of {duration(age)} ago" if age is not None else "age unknown")
     parts += [str(reason) for source in root.get("sources", ()) for reason in source.get("reasons", ())]
+    if root.get("job_error"):
+        parts.append(f"not looked at now: {root['job_error']}")
+    elif root.get("job_pending"):
+        parts.append(f"still being looked at (job {root['job_id']})")
+    elif root.get("job_as_of") is not None:
+        parts.append(f"looked at now: {root['job_directories']:,} directories")
     return "; ".join(parts)

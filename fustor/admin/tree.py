@@ -11,6 +11,7 @@ from rich.tree import Tree
 from fustor.admin.answers import ask_tree, decoded, streamed
 from fustor.admin.client import Client
 from fustor.admin.console import stderr, stdout
+from fustor.admin.looking import NowOption, look, patience, waiting
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.stat import freshness
 from fustor.admin.text import moment, printable, size
@@ -22,14 +23,17 @@ def command(
     everything: Annotated[bool, typer.Option("--all", help="All levels; with --json only.")] = False,
     entries: Annotated[int, typer.Option(min=1, help="Entries to draw per directory.")] = 100,
     view: Annotated[str, typer.Option(help="Which view.", show_default="the first")] = "",
+    now: NowOption = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a part of the tree."""
     if everything and not as_json:
         raise typer.BadParameter("is for --json; to draw, say how many levels: --depth N", param_hint="--all")
-    with Client(chosen_state(state)) as client:
-        answer = ask_tree(client, path, view, {} if everything else {"max_depth": str(depth)})
+    levels = {} if everything else {"max_depth": str(depth)}
+    with Client(chosen_state(state), patience(now)) as client:
+        with waiting(now):
+            answer = ask_tree(client, path, view, {**levels, **look(now)})
         if as_json:
             streamed(answer)
             return

@@ -37,6 +37,7 @@ from fustor.runtime.sockets import ClientCurve
 from protocols.desired import Mark
 from protocols.happenings import Teller
 from protocols.ladder import Rung
+from protocols.looks import REFUSED, Enquiry, Look, Looked
 from protocols.messages import (
     CHUNK_BYTES,
     Chunk,
@@ -99,6 +100,7 @@ class AgentControl:
         self.shell.on_climbed = self.desired.climbed
         self.teller = Teller(self.shell.story)
         self.shell.on_news = self._hear_shell
+        self.shell.on_look = self._looked
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
         self.diagnoses = Diagnoses(os.path.join(state, "diagnoses"), self.shell, self.audit, self._describe)
         self.executor = Executor(
@@ -158,8 +160,11 @@ class AgentControl:
 
     # -- orders and news --------------------------------------------------------------------------------------------
 
-    def _ask(self, message: Order | Fetch | Document) -> None:
+    def _ask(self, message: Order | Fetch | Document | Look) -> None:
         """Fusion wants something, or brings it."""
+        if isinstance(message, Look):
+            self._look(message)
+            return
         if isinstance(message, Document):
             self.desired.arrived(message)
             return
@@ -170,6 +175,22 @@ class AgentControl:
             self._fetches.send_nowait(message)
         except trio.WouldBlock:
             self.link.counters["unsent"] += 1  # Fusion asks again
+
+    def _look(self, wanted: Look) -> None:
+        """Somebody wants a path looked at: its watcher does it, if there is one that hears."""
+        if self.shell.say(f"watcher.{wanted.source}", wanted):
+            return
+        known = {source.name for source in self.desired.side.sources}
+        text = "its watcher does not run" if wanted.source in known else "there is no such source"
+        self._looked(
+            f"watcher.{wanted.source}",
+            Looked(id=wanted.id, agent="", source=wanted.source, state=REFUSED, text=text),
+        )
+
+    def _looked(self, name: str, message: Look | Looked | Enquiry) -> None:
+        """How far a look is; it is asked for again when this is lost."""
+        if isinstance(message, Looked) and name == f"watcher.{message.source}":
+            self.link.send(attrs.evolve(message, agent=self.config.agent.id, epoch=self.memory.epoch))  # type: ignore[misc]
 
     def _answer(self, order_id: str) -> None:
         self.link.send(self.executor.performer.result(order_id, self.config.agent.id, self.memory.epoch))

@@ -19,6 +19,7 @@ from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, open_socket
 from protocols.codec import decode, encode
 from protocols.errors import ProtocolError
+from protocols.looks import Look, Looked
 from protocols.messages import (
     Chunk,
     Document,
@@ -58,7 +59,7 @@ class Link:
         session: not started yet.
         statuses: of the payloads, for heartbeats.
         on_outcome: told of Accepted, Superseded and Refused.
-        on_request: told of an order, a fetch or a document for this session; answers with :meth:`send`.
+        on_request: told of an order, a fetch, a document or a look for this session; answers with :meth:`send`.
         on_reply: told of each answered heartbeat.
         log: for transitions.
     """
@@ -73,7 +74,7 @@ class Link:
         statuses: Callable[[], tuple[PayloadStatus, ...]],
         on_outcome: Callable[[Accepted | Superseded | Refused], None],
         log: logging.Logger,
-        on_request: Callable[[Order | Fetch | Document], None] = lambda message: None,
+        on_request: Callable[[Order | Fetch | Document | Look], None] = lambda message: None,
         on_reply: Callable[[HeartbeatReply], None] = lambda message: None,
     ) -> None:
         self.session = session
@@ -106,7 +107,7 @@ class Link:
             finally:
                 self._close()
 
-    def send(self, message: Happenings | OrderResult | Chunk | WantDocument) -> bool:
+    def send(self, message: Happenings | OrderResult | Chunk | WantDocument | Looked) -> bool:
         """Send it now if Fusion is there and takes it; whoever needs it asks again."""
         if self._socket is None or self.session.state is not AgentState.ONLINE:
             return False
@@ -138,12 +139,12 @@ class Link:
 
     def _hear(self, frames: list[bytes]) -> list[AgentEffect]:
         try:
-            message: Any = decode(frames[-1], LoginReply, HeartbeatReply, Order, Fetch, Document)
+            message: Any = decode(frames[-1], LoginReply, HeartbeatReply, Order, Fetch, Document, Look)
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message of Fusion", extra={"error": str(error)})
             return []
-        if isinstance(message, Order | Fetch | Document):
+        if isinstance(message, Order | Fetch | Document | Look):
             if message.epoch != self.session.epoch or self.session.state is not AgentState.ONLINE:
                 self.counters["strays"] += 1  # meant for another session
             else:

@@ -15,6 +15,7 @@ import attrs
 from fustor.fusion.desired import DesiredLimits
 from fustor.fusion.events import FLEET
 from fustor.fusion.listening import listening
+from fustor.fusion.looks import LookLimits
 from fustor.runtime import checks
 from fustor.runtime.audit import AuditLimits
 from fustor.runtime.cgroups import GroupLimits
@@ -130,6 +131,7 @@ class FusionLimits:
         orders: what is borne of orders.
         audit: size of the audit log.
         events: what is kept of what happened.
+        looks: what is kept of the looks that readers want.
         configuration: what is kept of agents' configurations.
         process: memory, CPU, descriptors and output of each process.
         groups: the control groups by which the kernel holds memory.
@@ -142,6 +144,7 @@ class FusionLimits:
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
     events: EventLimits = FLEET
+    looks: LookLimits = attrs.field(factory=LookLimits)
     configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
     process: FusionProcesses = attrs.field(factory=FusionProcesses)
     groups: GroupLimits = attrs.field(factory=GroupLimits)

@@ -22,6 +22,7 @@ from fustor.fusion.config import FusionConfig
 from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.listening import ADMIN, CONTROL
+from fustor.fusion.looks import Looks
 from fustor.fusion.orders import Orders
 from fustor.fusion.payloads import agent_endpoints, payloads
 from fustor.runtime.audit import Audit
@@ -35,6 +36,7 @@ from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
 from protocols.codec import CONTROL_LIMITS, decode, encode
 from protocols.errors import MachineError, ProtocolError, RequestError
+from protocols.looks import JOBS, Enquiry, Findings, Look, Looked
 from protocols.messages import (
     AdminReply,
     AdminRequest,
@@ -52,11 +54,11 @@ from protocols.messages import (
     WantDocument,
 )
 from protocols.orders import FUSION, ROLES
-from protocols.session import FusionSession
+from protocols.session import FusionSession, LinkState
 
 _AGENTS = frozenset({"agent"})
 #: What agents may say.
-_OF_AGENTS = (Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk, WantDocument)
+_OF_AGENTS = (Login, Heartbeat, Goodbye, Happenings, OrderResult, Chunk, WantDocument, Looked)
 #: How often it is looked whether a key was withdrawn that is not heard of meanwhile.
 KEYS_SECONDS = 0.5
 #: Answers that need the disk, at a time.
@@ -124,6 +126,13 @@ class FusionControl:
             describe=self._describe,
             log=log,
         )
+        self.looks = Looks(
+            config.limits.looks,
+            {view.name: frozenset((s.agent, s.source) for s in view.sources) for view in config.views},
+            pass_on=self._pass_on,
+            tell=self.shell.say,
+        )
+        self.shell.on_look = self._hear_of_look
         self.administration = Administration(
             config,
             self.session,
@@ -167,6 +176,7 @@ class FusionControl:
                 **self.shell.counters,
                 **self.orders.issuer.counters,
                 **self.desired.counters,
+                **self.looks.counters,
             },
             "failures": dict(self.shell.failures),
             "agents": [
@@ -221,7 +231,7 @@ class FusionControl:
             self._agents_socket = None
             socket.close()
 
-    def _send_agent(self, agent: str, message: Order | Fetch | Document) -> bool:
+    def _send_agent(self, agent: str, message: Order | Fetch | Document | Look) -> bool:
         if self._agents_socket is None or agent not in self._keys:
             return False
         if not self._fence.holds("agent", agent, self._keys[agent][0]):
@@ -263,6 +273,9 @@ class FusionControl:
             if self.session.current(peer, user, message.agent, message.epoch) is not None:
                 hear = self.orders.heard if isinstance(message, OrderResult) else self.orders.chunk
                 hear(message.agent, message)  # type: ignore[arg-type]
+        elif isinstance(message, Looked):
+            if self.session.current(peer, user, message.agent, message.epoch) is not None:
+                self.looks.heard(message.agent, message, now)
         elif isinstance(message, WantDocument):
             if self.session.current(peer, user, message.agent, message.epoch) is not None:
                 self.desired.ask(message.agent, message.revision)
@@ -271,6 +284,41 @@ class FusionControl:
             self._log.info("goodbye", extra={"agent": message.agent[:64], "reason": message.reason[:200]})
         if reply is not None:
             self._reply(socket, peer, encode(reply))
+
+    # -- readers ----------------------------------------------------------------------------------------------------
+
+    def _hear_of_look(self, name: str, message: Look | Looked | Enquiry) -> None:
+        """A query worker wants a path looked at, or to know of looks and links."""
+        now = trio.current_time()
+        if isinstance(message, Look):
+            self.looks.wanted(name, message, now)
+        elif isinstance(message, Enquiry):
+            rows = self.looks.rows(message.view, now) if message.what == JOBS else self._sessions(message.view, now)
+            self.shell.say(name, Findings(request=message.request, rows=rows))
+
+    def _pass_on(self, look: Look) -> bool:
+        link = self.session.links.get(look.agent)
+        if link is None or link.state is not LinkState.ONLINE:
+            return False
+        return self._send_agent(look.agent, attrs.evolve(look, epoch=link.epoch))  # type: ignore[misc]
+
+    def _sessions(self, view: str, now: float) -> tuple[dict[str, Any], ...]:
+        """The sources of a view, and the link with the agent of each."""
+        sources = next((known.sources for known in self.config.views if known.name == view), ())
+        rows = []
+        for source in sources:
+            link = self.session.links.get(source.agent)
+            row: dict[str, Any] = {
+                "agent": source.agent,
+                "source": source.source,
+                "mount": source.mount,
+                "link": "never seen",
+            }
+            if link is not None:
+                row |= {"link": link.state.value, "session_id": f"{link.agent}:{link.epoch}", "epoch": link.epoch}
+                row |= {"since": now - link.since, "heard": now - link.heard_at, "software": link.software}
+            rows.append(row)
+        return tuple(rows)
 
     # -- people -----------------------------------------------------------------------------------------------------
 

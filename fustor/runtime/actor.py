@@ -40,6 +40,7 @@ from fustor.runtime.parent import watch_guardian
 from protocols.errors import ConfigError, FustorError
 from protocols.lifeline import ActorLifeline
 from protocols.limits import EXIT_FDS, EXIT_MEMORY
+from protocols.looks import Enquiry, Findings, Look, Looked
 from protocols.messages import Beat, Configure
 
 EXIT_STOPPED, EXIT_CRASHED, EXIT_REFUSED, EXIT_ORPHAN = 0, 1, 2, 3
@@ -71,10 +72,18 @@ class Host:
         adjust: set by an actor that can take in some configurations while it works: told of one that ``build`` has
             accepted, it returns whether it goes on with that. False: it is ended, and the next run begins. In blocking
             actors it is called in the thread of the lifeline.
+        on_look: set by a trio actor that has to do with looks: told what the control actor says of them.
         log: the logger of this actor.
     """
 
-    def __init__(self, name: str, fds: dict[str, int], log: logging.Logger, nudge: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        fds: dict[str, int],
+        log: logging.Logger,
+        nudge: Callable[[], None],
+        say: Callable[[Look | Looked | Enquiry], bool] = lambda message: False,
+    ) -> None:
         self.name = name
         self.counters: dict[str, int] = {}
         self.gauges: dict[str, int] = {}
@@ -84,12 +93,18 @@ class Host:
         self.fds = fds
         self.stop_requested: Any = None
         self.adjust: Callable[[dict[str, Any]], bool] | None = None
+        self.on_look: Callable[[Look | Looked | Findings], None] | None = None
         self.log = log
         self._nudge = nudge
+        self._say = say
 
     def nudge(self) -> None:
         """Tell the control actor now, instead of with the next Beat."""
         self._nudge()
+
+    def say(self, message: Look | Looked | Enquiry) -> bool:
+        """Tell the control actor something of looks, if it takes it now; for trio actors."""
+        return self._say(message)
 
     def inherited(self, name: str) -> int | None:
         """
@@ -119,6 +134,7 @@ class Host:
         self.state = "starting"
         self.stop_requested = stop_requested
         self.adjust = None
+        self.on_look = None
 
 
 Run = TypeVar("Run", bound=Callable[[Host], Any])
@@ -139,8 +155,10 @@ class _Actor(abc.ABC, Generic[Run]):
         self._ended = 0
         self._running = False
         self._line = line
-        self.host = Host(line.name, fds, logging.getLogger(line.name), self._nudge)
-        self._lifeline = Lifeline(line, beat=self._beat, on_configure=self._configure, on_stop=self.stop)
+        self._lifeline = Lifeline(
+            line, beat=self._beat, on_configure=self._configure, on_stop=self.stop, on_look=self._hear_of_look
+        )
+        self.host = Host(line.name, fds, logging.getLogger(line.name), self._nudge, self._lifeline.send_nowait)
         self._nursery: trio.Nursery | None = None
 
     @abc.abstractmethod
@@ -206,6 +224,10 @@ class _Actor(abc.ABC, Generic[Run]):
                     if replaces and self._nursery is not None:
                         self._nursery.start_soon(self._enforce, ended, self._stop_seconds, EXIT_CRASHED)
         self._lifeline.nudge()
+
+    def _hear_of_look(self, message: Look | Looked | Findings) -> None:
+        if self.host.on_look is not None:
+            self.host.on_look(message)
 
     def _adjusted(self, config: dict[str, Any]) -> bool:
         """Whether what runs has taken the configuration in."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 from typing import Any
 
 from protocols.errors import MachineError
@@ -32,11 +33,41 @@ def write_durably(path: str, content: bytes, mode: int = 0o600) -> None:
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
-        sync_folder(path)
+        sync_folder(os.path.dirname(path))
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise MachineError(f"{path} can't be written: {error.strerror}") from error
+
+
+def create_durably(path: str, content: bytes, mode: int = 0o600) -> bool:
+    """
+    Write a file that is not there yet: whole, or not at all.
+
+    Returns:
+        False when there is one already, which is kept.
+
+    Raises:
+        MachineError: the folder is missing, read-only or full.
+    """
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            os.link(temporary, path)  # unlike rename it never takes the place of what another wrote
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        sync_folder(os.path.dirname(path))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise MachineError(f"{path} can't be written: {error.strerror}") from error
+    return True
 
 
 def move(path: str, to: str) -> None:
@@ -48,15 +79,20 @@ def move(path: str, to: str) -> None:
     """
     try:
         os.rename(path, to)
-        sync_folder(to)
-        sync_folder(path)
+        sync_folder(os.path.dirname(to))
+        sync_folder(os.path.dirname(path))
     except OSError as error:
         raise MachineError(f"{path} can't be moved to {to}: {error.strerror}") from error
 
 
 def sync_folder(path: str) -> None:
-    """Bring the names in the folder of ``path`` to the disk; raises OSError."""
-    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """
+    fsync(2) of a folder, "" for the working directory: what was made, renamed or removed in it survives a power cut.
+
+    Raises:
+        OSError: it can't be opened or synced.
+    """
+    folder = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

@@ -9,11 +9,9 @@ What this module does not do: sign, derive or revoke on its own; who is let in i
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
-import secrets
 import stat
 
 import attrs
@@ -21,7 +19,8 @@ import zmq
 from zmq.utils import z85
 
 from fustor.runtime.config import Shown, is_exhausted, read_toml, structure
-from protocols.errors import ConfigError, FustorError, MachineError
+from fustor.runtime.durable import create_durably, write_durably
+from protocols.errors import ConfigError, FustorError
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +68,8 @@ def _check_secret(instance: object, attribute: attrs.Attribute[str], value: str)
         raise ConfigError(attribute.name, "(hidden)", f"a key of {KEY_CHARACTERS} Z85 characters is accepted")
 
 
-def _check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+def check_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    """Validator: the name of a key's owner."""
     if _NAME.fullmatch(value) is None:
         raise ValueError("1 to 63 of letters, digits, '.', '-' and '_' are accepted, beginning with a letter or digit")
 
@@ -84,54 +84,19 @@ class KeyPair:
         secret: Z85; empty when only the public half is known. Never printed.
     """
 
-    name: str = attrs.field(validator=_check_name)
+    name: str = attrs.field(validator=check_name)
     role: str = attrs.field(validator=_check_role)
     public: str = attrs.field(validator=_check_public)
     secret: str = attrs.field(default="", repr=False, validator=_check_secret)
 
 
-def _render(pair: KeyPair, *, secret: bool) -> bytes:
-    # Names, roles and Z85 hold no quote, backslash or control character; single quotes make TOML take them literally.
-    lines = [f"name = '{pair.name}'", f"role = '{pair.role}'", f"public = '{pair.public}'"]
+def key_text(name: str, role: str, public: str, secret: str = "") -> bytes:
+    """A key file; the line of the secret is left out when it is empty."""
+    # Names, roles and keys hold no quote, backslash or control character; single quotes make TOML take them literally.
+    lines = [f"name = '{name}'", f"role = '{role}'", f"public = '{public}'"]
     if secret:
-        lines.append(f"secret = '{pair.secret}'")
+        lines.append(f"secret = '{secret}'")
     return ("\n".join(lines) + "\n").encode()
-
-
-def _write(path: str, data: bytes, mode: int, *, replace: bool) -> bool:
-    """
-    Write a whole, durable file, or nothing.
-
-    Returns:
-        False when the file exists already and ``replace`` is false.
-    """
-    folder = os.path.dirname(path) or "."
-    temporary = os.path.join(folder, f".{os.path.basename(path)}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            if replace:
-                os.rename(temporary, path)
-            else:
-                try:
-                    os.link(temporary, path)  # unlike rename it never takes the place of a key that another wrote
-                except FileExistsError:
-                    return False
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        folder_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder_descriptor)
-        finally:
-            os.close(folder_descriptor)
-    except OSError as error:
-        raise MachineError(f"{path} can't be written: {error.strerror}; check the folder and the disk") from None
-    return True
 
 
 def load_public(path: str) -> KeyPair:
@@ -151,7 +116,7 @@ def write_public(path: str, pair: KeyPair) -> None:
     Raises:
         MachineError: the file can't be written.
     """
-    _write(path, _render(pair, secret=False), 0o644, replace=True)
+    write_durably(path, key_text(pair.name, pair.role, pair.public), 0o644)
 
 
 def write_secret(path: str, pair: KeyPair) -> bool:
@@ -161,7 +126,22 @@ def write_secret(path: str, pair: KeyPair) -> bool:
     Raises:
         MachineError: the file can't be written.
     """
-    return _write(path, _render(pair, secret=True), 0o600, replace=False)
+    return create_durably(path, key_text(pair.name, pair.role, pair.public, pair.secret), 0o600)
+
+
+def check_private(path: str) -> None:
+    """
+    That a file with a secret is for its owner alone.
+
+    Raises:
+        ConfigError: it is not, or not there.
+    """
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError as error:
+        raise ConfigError("(file)", Shown(path), f"it can't be read: {error.strerror}") from None
+    if mode & 0o077:
+        raise ConfigError("(mode)", f"{mode:04o}", f"a secret key is for its owner alone: chmod 600 {path}", path)
 
 
 def load_secret(path: str) -> KeyPair:
@@ -171,12 +151,7 @@ def load_secret(path: str) -> KeyPair:
     Raises:
         ConfigError, ConfigFaults: not a key file, no secret in it, or others than its owner may use it.
     """
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except OSError as error:
-        raise ConfigError("(file)", Shown(path), f"it can't be read: {error.strerror}") from None
-    if mode & 0o077:
-        raise ConfigError("(mode)", f"{mode:04o}", f"a secret key is for its owner alone: chmod 600 {path}", path)
+    check_private(path)
     pair = structure(KeyPair, read_toml(path), file=path)
     if not pair.secret:
         raise ConfigError("secret", "", "the secret key is required here; this is a public file", path)

@@ -22,6 +22,7 @@ from fustor.runtime.sockets import open_socket
 from protocols.codec import encode
 from protocols.errors import ProtocolError
 from protocols.lifeline import ActorLifeline
+from protocols.looks import Enquiry, Findings, Look, Looked
 from protocols.messages import Beat, Configure, Stop, Welcome
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Lifeline:
         beat: the Beat of this moment.
         on_configure: called for each Configure.
         on_stop: called with the seconds that a Stop leaves.
+        on_look: called for what is said of looks.
         endpoint: of the control actor's ROUTER.
     """
 
@@ -50,12 +52,14 @@ class Lifeline:
         beat: Callable[[], Beat],
         on_configure: Callable[[Configure], None],
         on_stop: Callable[[float], None],
+        on_look: Callable[[Look | Looked | Findings], None] = lambda message: None,
         endpoint: str = ENDPOINT,
     ) -> None:
         self._line = line
         self._beat = beat
         self._on_configure = on_configure
         self._on_stop = on_stop
+        self._on_look = on_look
         self._endpoint = endpoint
         self._nudged = trio.Event()
         #: Messages that were none.
@@ -74,6 +78,15 @@ class Lifeline:
         with contextlib.suppress(trio.WouldBlock):
             if self._socket is not None:
                 self._socket.send_nowait([encode(self._beat())])
+
+    def send_nowait(self, message: Look | Looked | Enquiry) -> bool:
+        """Say it now if the control actor takes it. To be called in the thread of :meth:`run`."""
+        try:
+            if self._socket is not None:
+                self._socket.send_nowait([encode(message)])
+        except trio.WouldBlock:
+            return False
+        return self._socket is not None
 
     async def run(self) -> None:
         """Keep the lifeline until cancelled."""
@@ -121,6 +134,8 @@ class Lifeline:
                 self._on_configure(message)
             elif isinstance(message, Stop):
                 self._on_stop(max(0.0, message.deadline_ms / 1000))
+            else:
+                self._on_look(message)
 
     async def _tell(self) -> None:
         """A Beat in each interval and on each nudge."""

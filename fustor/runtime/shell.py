@@ -48,6 +48,7 @@ from protocols.errors import MachineError, ProtocolError, RequestError
 from protocols.happenings import EventLimits, Story
 from protocols.ladder import Rung
 from protocols.limits import LIMITS, MEMORY, Exceeded, Meter, ProcessLimits, Reading, Told
+from protocols.looks import Enquiry, Findings, Look, Looked
 from protocols.messages import Beat, Configure, Hello, PayloadStatus, Stop, Welcome
 from protocols.quarantine import Case, Quarantined, QuarantinePolicy, blames
 from protocols.supervision import (
@@ -193,6 +194,7 @@ class Shell:
         on_news: called whenever something was added to it.
         on_failed: told of each failure of a payload that nobody ordered.
         on_climbed: told of a payload that is on another rung of the ladder of repairs.
+        on_look: told what a payload says of looks, with its name.
     """
 
     def __init__(
@@ -218,6 +220,7 @@ class Shell:
         self.on_news: Callable[[], None] = lambda: None
         self.on_failed: Callable[[str, Failed], None] = lambda name, failed: None
         self.on_climbed: Callable[[str, Rung], None] = lambda name, rung: None
+        self.on_look: Callable[[str, Look | Looked | Enquiry], None] = lambda name, message: None
         self._rungs = rungs
         self.incarnation = secrets.token_hex(8)
         #: Counts: ``strangers`` (messages of processes unknown here), ``bad_messages``, ``unsent``, ``adopted``.
@@ -638,10 +641,17 @@ class Shell:
 
     def _hear(self, frames: list[bytes]) -> None:
         try:
-            message: Any = decode(frames[-1], Hello, Beat)
+            message: Any = decode(frames[-1], Hello, Beat, Look, Looked, Enquiry)
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message on the lifeline", extra={"error": str(error)})
+            return
+        if isinstance(message, Look | Looked | Enquiry):
+            sender = next((p for p in self._payloads.values() if p.peer == frames[0]), None)
+            if sender is None:
+                self.counters["strangers"] += 1  # it has not said who it is
+            else:
+                self.on_look(sender.supervisor.name, message)
             return
         payload = self._payloads.get(message.name)
         if payload is None or payload.supervisor.token != message.token:
@@ -668,7 +678,12 @@ class Shell:
         )
         self._feed(payload, beaten)
 
-    def _send(self, payload: _Payload, message: Welcome | Configure | Stop) -> bool:
+    def say(self, name: str, message: Look | Looked | Findings) -> bool:
+        """Tell a payload something of looks, if it is there and takes it now."""
+        payload = self._payloads.get(name)
+        return payload is not None and self._send(payload, message)
+
+    def _send(self, payload: _Payload, message: Welcome | Configure | Stop | Look | Looked | Findings) -> bool:
         if payload.peer is None:
             return False
         try:

@@ -111,7 +111,7 @@ class Place:
             if os.path.isdir(self.front) and not os.path.islink(self.front):
                 self.set_aside(self.front)
             os.rename(link, self.front)
-            sync_folder(self.front)
+            sync_folder(self.folder)
         except OSError as error:
             raise MachineError(f"{self.front}: can't be made to lead to {path}: {error.strerror}") from None
         return before

@@ -24,7 +24,7 @@ def paused(cluster: Cluster, name: str) -> Iterator[None]:
 
 def counts(cluster: Cluster) -> dict[str, int]:
     """The counts of the source, as an answer shows them."""
-    found: dict[str, int] = cluster.tree(max_depth=0)["sources"][0]["counts"]
+    found: dict[str, int] = cluster.source()["counts"]
     return found
 
 

@@ -104,7 +104,7 @@ def node(cluster: Cluster, folder: Path) -> dict[str, Any]:
 
 
 def unreadable(cluster: Cluster) -> int:
-    return int(cluster.tree(max_depth=0)["sources"][0]["counts"]["unreadable"])
+    return int(cluster.source()["counts"]["unreadable"])
 
 
 def assert_right_but_below(cluster: Cluster, *folders: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_directory_that_may_not_be_read_is_there_and_says_so(cluster: Cluster,
     assert_right_but_below(cluster, closed)
     assert node(cluster, closed)["unreadable"] == "EACCES"
     assert unreadable(cluster) == 1
-    assert "1 directories without permission" in cluster.tree(max_depth=0)["sources"][0]["reasons"]
+    assert "1 directories without permission" in cluster.source()["reasons"]
     # Nobody knows whether it is there.
     answer = cluster.tree(path_of(cluster, closed) + b"/file")
     assert answer["known"] is False

@@ -45,7 +45,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, disk: Path) -> Iterator[Cl
 
 
 def source(cluster: Cluster) -> dict[str, Any]:
-    found: dict[str, Any] = cluster.tree(max_depth=0)["sources"][0]
+    found: dict[str, Any] = cluster.source()
     return found
 
 

@@ -21,7 +21,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def offline(cluster: Cluster, reason: str) -> None:
     until(
-        lambda: (now := cluster.tree(max_depth=0)["sources"][0])["state"] == "offline" and reason in now["reasons"],
+        lambda: (now := cluster.source())["state"] == "offline" and reason in now["reasons"],
         f"offline, {reason}",
     )
 

@@ -57,8 +57,7 @@ def test_everything_else_is_indexed_served_and_live(cluster: Cluster, storage: S
         return names(cluster.entries()) == names(walk(os.fsencode(origin)))
 
     def stuck() -> bool:
-        sources = cluster.tree(max_depth=0)["sources"]  # none before the view has begun
-        source = sources[0] if sources else {"counts": {}, "reasons": ()}
+        source = cluster.source()
         return bool(source["counts"].get("stuck")) and any("does not answer" in reason for reason in source["reasons"])
 
     with Poller(cluster):
@@ -76,7 +75,7 @@ def test_everything_else_is_indexed_served_and_live(cluster: Cluster, storage: S
         before = {name: entry["pid"] for name, entry in cluster.payloads().items()}
         storage.release()
         cluster.settled()
-        assert not cluster.tree(max_depth=0)["sources"][0]["counts"].get("stuck")
+        assert not cluster.source()["counts"].get("stuck")
         difference = compare(walk(os.fsencode(storage.mountpoint)), cluster.entries())
         assert not difference, str(difference)
         assert {name: entry["pid"] for name, entry in cluster.payloads().items()} == before

@@ -51,7 +51,7 @@ def _raise_limit(cluster: Cluster) -> None:
 
 
 def _source(cluster: Cluster) -> dict[str, Any]:
-    found: dict[str, Any] = cluster.tree(max_depth=0)["sources"][0]
+    found: dict[str, Any] = cluster.source()
     return found
 
 

@@ -104,9 +104,9 @@ class Managed(Cluster):
 @pytest.fixture
 def managed(services: Managed) -> Iterator[Managed]:
     yield services
-    for side in State(services.state).sides:
-        print((services.state / side.name / "log" / "control.log").read_text())
-    print(services.logs())
+    print(systemctl("status", "--no-pager", "--lines=40", "fustor-fusion.socket", "fustor-fusion.service"))
+    for log in sorted(Path(services.state).glob("*/log/*.log")):
+        print(log.name, log.read_text(), sep="\n")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from protocols.errors import (
+    BundleError,
     ConfigError,
     DecodeError,
     FustorError,
@@ -17,7 +18,9 @@ from protocols.errors import (
 
 def test_the_tree() -> None:
     assert {cls.__mro__[1] for cls in (DecodeError, VersionError)} == {ProtocolError}
-    assert {cls.__mro__[1] for cls in (ProtocolError, ConfigError, RequestError, MachineError)} == {FustorError}
+    assert {cls.__mro__[1] for cls in (ProtocolError, ConfigError, RequestError, BundleError, MachineError)} == {
+        FustorError
+    }
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,7 @@ def test_the_tree() -> None:
         (ConfigError("a", "x", "no", file="f.toml"), "f.toml: a = 'x': no"),
         (RequestError("path", b"x", "an absolute path is accepted"), "path = b'x': an absolute path is accepted"),
         (RequestError("", None, "one question at a time"), "one question at a time"),
+        (BundleError("x: damaged"), "x: damaged"),
         (MachineError("disk full"), "disk full"),
     ],
 )

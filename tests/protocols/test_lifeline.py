@@ -5,6 +5,7 @@ import pytest
 from protocols.codec import encode
 from protocols.errors import ProtocolError
 from protocols.lifeline import BEAT_MS, ERROR_CHARACTERS, ActorLifeline
+from protocols.looks import Findings, Look, Looked
 from protocols.messages import Beat, Configure, Hello, Stop, Welcome
 
 
@@ -64,7 +65,16 @@ def test_welcome_sets_incarnation_and_interval(line: ActorLifeline, asked: int, 
     assert (line.incarnation, line.beat_ms) == ("i", taken)
 
 
-@pytest.mark.parametrize("message", [Configure(revision=1, config={"a": (1,)}), Stop(deadline_ms=3)])
+@pytest.mark.parametrize(
+    "message",
+    [
+        Configure(revision=1, config={"a": (1,)}),
+        Stop(deadline_ms=3),
+        Look(id="1", view="v", agent="a", source="s", path=b"x"),
+        Looked(id="1", agent="a", source="s", state="done"),
+        Findings(request="1"),
+    ],
+)
 def test_other_messages_change_nothing_by_themselves(line: ActorLifeline, message: object) -> None:
     before = line.beat("running")
     assert line.receive(encode(message)) == message

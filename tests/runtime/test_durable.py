@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fustor.runtime.durable import move, read_json, write_durably, write_json
+from fustor.runtime.durable import create_durably, move, read_json, write_durably, write_json
 from protocols.errors import MachineError
 
 
@@ -23,6 +23,15 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert read_json(path) == {"a": [1, "ä"]}
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_what_is_there_is_not_replaced_by_something_new(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    assert create_durably(str(path), b"one", 0o640)
+    assert not create_durably(str(path), b"two")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode), os.listdir(tmp_path)) == (b"one", 0o640, ["x"])
+    with pytest.raises(MachineError, match="can't be written: No such file"):
+        create_durably(str(tmp_path / "gone" / "x"), b"")
 
 
 def test_moved_files_replace_what_is_there(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 
 from fustor.runtime.audit import Audit
@@ -15,7 +16,7 @@ from fustor.runtime.performing import Executor, own_stacks
 from fustor.runtime.shell import Shell
 from protocols.messages import Order
 from protocols.orders import FINAL, OrderPolicy, Performer
-from tests.runtime.test_shell import Stage, guardian, running, stage
+from tests.runtime.test_shell import POLICY, Stage, guardian, running, stage
 
 __all__ = ["guardian", "stage"]
 
@@ -70,7 +71,9 @@ async def test_what_cannot_be_done_says_why(stage: Stage, tmp_path: Path) -> Non
 
 
 async def test_kinds_that_do_not_need_a_second_side(stage: Stage, tmp_path: Path) -> None:
-    async with stage.shell(stage.spec("a")) as shell, executing(shell, tmp_path / "audit") as executor:
+    # An exit that comes later than this after a signal is not taken for what the signal was meant for.
+    policy = attrs.evolve(POLICY, stop_seconds=60.0)
+    async with stage.shell(stage.spec("a"), policy=policy) as shell, executing(shell, tmp_path / "audit") as executor:
         await running(shell, "a")
         assert (await outcome(executor, order(1, "resume")))[0] == "done"
         assert await outcome(executor, order(2, "release")) == ("done", "nothing held it: it is running")

@@ -35,10 +35,12 @@ class Actors:
     Attributes:
         run: their working directory.
         beats: name → the last Beat.
+        path: where they are imported from.
     """
 
     run: Path
     beats: dict[str, Beat] = attrs.Factory(dict)
+    path: Path = ROOT
     _configs: dict[str, tuple[int, dict[str, Any]]] = attrs.Factory(dict)
     _processes: dict[str, subprocess.Popen[bytes]] = attrs.Factory(dict)
     _revision: int = 0
@@ -53,7 +55,7 @@ class Actors:
                 cwd=self.run,
                 env={
                     **os.environ,
-                    "PYTHONPATH": str(ROOT),
+                    "PYTHONPATH": str(self.path),
                     "FUSTOR_NAME": name,
                     "FUSTOR_TOKEN": "token",
                     "FUSTOR_GUARDIAN_PID": str(os.getpid()),

@@ -156,6 +156,11 @@ class Cluster:
         found: dict[str, Any] = answer.json
         return found
 
+    def source(self) -> dict[str, Any]:
+        """What fs/tree says of the source, which it does not know before the view has begun."""
+        found: dict[str, Any] = until(lambda: self.tree(max_depth=0)["sources"], "a source")[0]
+        return found
+
     def entries(self) -> dict[bytes, Entry]:
         """The whole tree in the form of the oracle."""
         found: dict[bytes, Entry] = {}

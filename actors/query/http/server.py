@@ -23,7 +23,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from actors.query.answer import Answer, Stream
+from actors.query.answer import Answer, Later, Stream
 from actors.query.http.lobby import Lobby
 from actors.query.http.request import Fault, Request, RequestLimits, RequestParser
 from actors.query.http.response import Gzip, accepts_gzip, date_line, fault, head, options, refused_method
@@ -32,7 +32,7 @@ from fustor.runtime.pace import next_multiple
 #: Bytes taken from a socket at once.
 _RECEIVE = 64 << 10
 #: Answers to pipelined requests before others get their turn.
-_PIPELINED = 16
+_PIPELINED = 2
 #: Linux, tcp(7): the socket is writable only while less than this is unsent; absent from the socket module.
 _TCP_NOTSENT_LOWAT = 25
 #: accept(2): out of descriptors or memory, which passes when a connection ends.
@@ -79,7 +79,8 @@ class HttpServer:
     Serves one listening socket.
 
     Args:
-        answer: the answer to a GET or HEAD; called on the loop, so it must be quick (long bodies are streams).
+        answer: the answer to a GET or HEAD, or one that has to be waited for; called on the loop, so it must be quick
+            (long bodies are streams).
         limits: bounds of everything a client may do.
         counters: ``http_requests``, ``http_connections``, ``http_faults`` (malformed or oversized requests),
             ``http_failures`` (answers that failed), ``http_stalled``, ``http_shed`` are counted here.
@@ -87,7 +88,11 @@ class HttpServer:
     """
 
     def __init__(
-        self, answer: Callable[[Request], Answer], limits: HttpLimits, counters: dict[str, int], log: logging.Logger
+        self,
+        answer: Callable[[Request], Answer | Later],
+        limits: HttpLimits,
+        counters: dict[str, int],
+        log: logging.Logger,
     ) -> None:
         self.answer = answer
         self.limits = limits
@@ -210,14 +215,14 @@ class _Work:
         requests: to be answered.
         begun: a request whose answer has begun; before those.
         unsent: what is left of what could be sent of it at once.
-        answer: the rest of that answer, when it is a long one.
+        answer: the rest of that answer, when it is a long one, or has to be waited for.
         ended: the peer sends nothing more.
     """
 
     requests: list[Request] = attrs.field(factory=list)
     begun: Request | None = None
     unsent: memoryview | bytes = b""
-    answer: Answer | None = None
+    answer: Answer | Later | None = None
     ended: bool = False
 
 
@@ -300,7 +305,7 @@ class _Connection:
             except BlockingIOError:
                 sent = 0
         except BaseException:
-            if answer is not None:
+            if isinstance(answer, Answer):
                 answer.close()
             raise
         if sent < len(text) or answer is not None:
@@ -309,8 +314,8 @@ class _Connection:
         server.idle[self] = None
         return None
 
-    def _begin(self, request: Request, *, close: bool) -> tuple[bytes, Answer | None]:
-        """What can be sent at once of the answer, and the answer if there is more to it."""
+    def _begin(self, request: Request, *, close: bool) -> tuple[bytes, Answer | Later | None]:
+        """What can be sent at once of the answer, and the answer if there is more to it, or none yet."""
         server = self._server
         server.counters["http_requests"] += 1
         method = request.method
@@ -319,7 +324,13 @@ class _Connection:
         if method not in (b"GET", b"HEAD"):
             return refused_method(request, server.date, close=close), None
         answer = server.answer(request)
-        body = answer.body
+        if isinstance(answer, Later):
+            return b"", answer
+        return self._compose(request, answer, close=close)
+
+    def _compose(self, request: Request, answer: Answer, *, close: bool) -> tuple[bytes, Answer | None]:
+        """The beginning of an answer that is there, and the answer if there is more to it."""
+        server, method, body = self._server, request.method, answer.body
         if not isinstance(body, bytes):
             gzip = accepts_gzip(request.accept_encoding)
             try:
@@ -345,9 +356,11 @@ class _Connection:
         return await self._finish(request, text, answer, close=close)
 
     async def _finish(
-        self, request: Request, unsent: memoryview | bytes, answer: Answer | None, *, close: bool
+        self, request: Request, unsent: memoryview | bytes, answer: Answer | Later | None, *, close: bool
     ) -> bool:
         """Send what is left of an answer that has begun; whether the connection may go on after it."""
+        if isinstance(answer, Later):
+            unsent, answer = self._compose(request, await answer.wait(), close=close)
         if answer is None:
             await self._send(unsent)
             return not close
@@ -386,8 +399,13 @@ class _Connection:
             sent = self._sock.sendmsg((size, data, b"\r\n"))
         except BlockingIOError:
             sent = 0
-        if sent < len(size) + len(data) + 2:
-            await self._send_rest(memoryview(b"".join((size, data, b"\r\n")))[sent:])
+        # Piece by piece, for a copy of the whole would be held for as long as the peer is slow.
+        for piece in (size, data, b"\r\n"):
+            if sent < len(piece):
+                await self._send_rest(memoryview(piece)[sent:])
+                sent = 0
+            else:
+                sent -= len(piece)
 
     async def _send(self, data: bytes | memoryview) -> None:
         try:

@@ -8,9 +8,10 @@ from typing import Any
 
 import trio
 
-from actors.query.answer import Answer
+from actors.query.answer import Answer, Later
 from actors.query.api import Api
 from actors.query.body import BodyLimits
+from actors.query.jobs import Jobs
 from actors.query.stores import Stores
 from fustor.runtime.access import ApiKeys
 from tests.actors.query.model import Tree, file_row, link_row
@@ -31,15 +32,22 @@ class Site:
     """An Api over one store, and what it answers, read whole."""
 
     def __init__(
-        self, path: str, limits: BodyLimits | None = None, cache_bytes: int = 1 << 20, keys: ApiKeys | None = None
+        self,
+        path: str,
+        limits: BodyLimits | None = None,
+        cache_bytes: int = 1 << 20,
+        keys: ApiKeys | None = None,
+        jobs: Jobs | None = None,
     ) -> None:
         self.counters: dict[str, int] = {}
         views = {"main": path, "other": path + "-none"}
         self.stores = Stores(views, "main", 60.0, self.counters, logging.getLogger("t"), cache_bytes)
-        self.api = Api(self.stores, limits or BodyLimits(), 1000, 100, keys)
+        self.api = Api(self.stores, limits or BodyLimits(), 1000, 100, keys, jobs)
 
     def ask(self, target: str, match: str = "", key: bytes = b"") -> tuple[Answer, Any]:
         answer = self.api.ask_target(target.encode(), match, key)
+        if isinstance(answer, Later):
+            answer = trio.run(answer.wait)
         if isinstance(answer.body, bytes):
             return answer, json.loads(answer.body) if answer.body else None
         pieces: list[bytes] = []

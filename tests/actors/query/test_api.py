@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
 
+from actors.query.jobs import JobLimits, Jobs
 from fustor.runtime.access import ApiKeys, make_key, write_key
+from protocols.looks import DONE, LOOKING, REFUSED, Enquiry, Findings, Look, Looked
 from tests.actors.query.model import (
     Build,
     without_extras,
 )
-from tests.actors.query.site import TREE, Site
+from tests.actors.query.site import TREE, UNLISTED, Site
 
 
 def test_the_predecessors_address_gives_the_same(site: Site) -> None:
@@ -101,6 +104,83 @@ def test_a_source_never_heard_is_empty(tmp_path: Path) -> None:
     assert node["state"] == "empty"
     assert site.ask("/fs/tree?path=/x")[1]["known"] is False
     site.stores.close()
+
+
+class Agent:
+    """Looks at once, and says what is asked for."""
+
+    def __init__(self, state: str = DONE) -> None:
+        self.state = state
+        self.looks: list[Look] = []
+        self.rows: tuple[dict[str, object], ...] = ()
+        self.jobs = Jobs(self._hear, JobLimits(), {})
+
+    def _hear(self, message: Look | Enquiry) -> bool:
+        if isinstance(message, Look):
+            self.looks.append(message)
+            looked = Looked(id=message.id, agent=message.agent, source=message.source, state=self.state, text="no")
+            trio.lowlevel.current_trio_token().run_sync_soon(self.jobs.hear, looked)
+        else:
+            self.jobs.hear(Findings(request=message.request, rows=self.rows))
+        return True
+
+
+def test_a_look_is_made_and_told_of(site: Site) -> None:
+    agent = Agent()
+    asked = Site(site.stores.views["main"].path, jobs=agent.jobs)
+    answer, node = asked.ask("/fs/tree?path=/docs&max_depth=1&on_demand_scan=true")
+    (look,) = agent.looks
+    assert (look.view, look.path, look.depth) == ("main", b"docs", 1)
+    assert (node["job_id"], node["job_pending"], node["job_error"]) == (look.id, False, None)
+    assert (answer.headers.fields["X-Fustor-Job"], answer.headers.fields["X-Fustor-Job-Pending"]) == (look.id, "false")
+    _, plain = asked.ask("/fs/tree?path=/docs&max_depth=1")
+    assert (plain["job_id"], plain["job_pending"]) == (None, False)
+    more = {"job_as_of", "job_directories", "job_error", "job_skipped"}
+    assert without_extras(plain) == without_extras({name: node[name] for name in node if name not in more})
+    asked.stores.close()
+
+
+def test_a_look_that_is_refused_or_not_done_leaves_what_is_known(site: Site) -> None:
+    for state, error, pending in ((REFUSED, "a/s: no", False), (LOOKING, None, True)):
+        agent = Agent(state)
+        asked = Site(site.stores.views["main"].path, jobs=agent.jobs)
+        answer, node = asked.ask("/fs/tree?path=/docs&on_demand_scan=true&wait=0.01")
+        assert answer.status == 200
+        assert (node["job_pending"], node["known"]) == (pending, True)
+        assert (node["job_error"] or "").endswith(error.removeprefix("a/s") if error else "")
+        # Also to whoever has the same already: what became of the look is part of the answer.
+        assert asked.ask("/fs/tree?path=/docs&on_demand_scan=true&wait=0.01", match=answer.etag)[0].status == 200
+        asked.stores.close()
+
+
+def test_nothing_known_is_looked_at_unasked(tmp_path: Path) -> None:
+    path = str(tmp_path / "store")
+    Build(path).write(TREE, unlisted=UNLISTED, state="building", complete=False)
+    agent = Agent()
+    site = Site(path, jobs=agent.jobs)
+    _, node = site.ask("/fs/tree?path=/closed/x")
+    assert node["known"] is False
+    assert node["job_id"] == agent.looks[0].id
+    assert agent.looks[0].path == b"closed/x"
+    site.ask("/fs/tree?path=/docs")
+    assert site.ask("/fs/tree?path=/docs/none")[0].status == 404
+    assert len(agent.looks) == 1, "what is known needs no look"
+    site.stores.close()
+
+
+def test_jobs_and_sessions_are_what_the_control_actor_says(site: Site) -> None:
+    agent = Agent()
+    asked = Site(site.stores.views["main"].path, jobs=agent.jobs)
+    agent.rows = ({"job_id": "1", "path": b"x/\xff"}, {"job_id": "2", "path": b"y"})
+    _, body = asked.ask("/api/v1/views/main/jobs")
+    assert [job["job_id"] for job in body["jobs"]] == ["1", "2"]
+    assert (body["jobs"][0]["path"], body["jobs"][0]["path_b64"]) == ("x/\ufffd", "eC__")
+    assert asked.ask("/api/v1/views/main/jobs/2")[1]["jobs"] == [{"job_id": "2", "path": "y"}]
+    answer, body = asked.ask("/api/v1/views/main/jobs/3")
+    assert (answer.status, body["field"]) == (404, "job_id")
+    agent.rows = ({"agent": "a", "link": "online"},)
+    assert asked.ask("/api/v1/views/main/sessions")[1]["sessions"] == [{"agent": "a", "link": "online"}]
+    asked.stores.close()
 
 
 @pytest.fixture

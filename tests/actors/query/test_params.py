@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.query.params import TreeQuery, parse_query, path_names, search_query, split_target, tree_query
+from actors.query.params import TreeQuery, Waits, parse_query, path_names, search_query, split_target, tree_query
 from protocols.errors import RequestError
 
 
@@ -30,6 +30,31 @@ def test_targets(target: bytes, expected: tuple[bytes, bytes]) -> None:
 
 def test_defaults() -> None:
     assert tree_query({}) == TreeQuery((), None, False)
+    assert tree_query({}).look is None
+
+
+@pytest.mark.parametrize(
+    ("query", "look"),
+    [
+        (b"on_demand_scan=true", 5.0),
+        (b"on_demand_scan=1&wait=0", 0.0),
+        (b"on_demand_scan=true&wait=2.5", 2.5),
+        (b"on_demand_scan=false&wait=2.5", None),
+        (b"wait=2.5", None),
+    ],
+)
+def test_how_long_a_look_is_waited_for(query: bytes, look: float | None) -> None:
+    assert tree_query(parse_query(query), Waits(default=5.0, most=60.0)).look == look
+
+
+@pytest.mark.parametrize("wait", [b"x", b"-1", b"1e3", b"61", b"", b"nan"])
+def test_a_wait_that_is_none(wait: bytes) -> None:
+    with pytest.raises(RequestError, match="wait"):
+        tree_query({"wait": wait}, Waits(most=60.0))
+
+
+def test_looks_do_not_tell_kept_answers_apart() -> None:
+    assert tree_query({"on_demand_scan": b"true"}).key == tree_query({}).key
 
 
 @pytest.mark.parametrize(

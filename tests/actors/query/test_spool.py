@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from actors.query.spool import Spool
+from actors.query.spool import Room, Spool
 
 
 async def test_what_fits_stays_in_memory_and_comes_back_as_it_is() -> None:
@@ -79,3 +79,19 @@ def test_a_folder_that_can_not_be_written_is_an_os_error(tmp_path: Path) -> None
     with pytest.raises(OSError, match="missing"):
         spool.put([1], 1)
     spool.close()
+
+
+async def test_all_of_a_process_share_its_room(tmp_path: Path) -> None:
+    room = Room(1000)
+    spools = [Spool(1000, str(tmp_path), room) for _ in range(3)]
+    for spool in spools:
+        spool.put(["held"], 500)
+    assert [spool.spilled > 0 for spool in spools] == [False, False, True]
+    assert await spools[0].take() == ["held"]
+    assert room.used == 500
+    spools[0].put(["again"], 500)
+    assert spools[0].spilled == 0
+    for spool in spools:
+        spool.close()
+        spool.close()
+    assert room.used == 0

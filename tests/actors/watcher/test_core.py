@@ -549,3 +549,26 @@ def test_new_epoch_matches_by_name(bench: Bench, tmp_path: Path) -> None:
     assert not again.difference()
     assert again.view.root.dirs[b"stays"].dirs[b"deep"] is stays
     again.close()
+
+
+def test_works_are_small_where_storage_is_slow_and_large_where_it_is_not(bench: Bench, tmp_path: Path) -> None:
+    for i in range(200):
+        (tmp_path / "root" / f"d{i}").mkdir()
+
+    def sizes(seconds: float) -> list[int]:
+        found = []
+        for index in range(2, 202):
+            bench.core._queue(index, bench.core.phases.begin())
+        while bench.core.outstanding:
+            bench.give()
+            for slot, queue in bench.queues.items():
+                found += [len(work.tasks) for work in queue]
+                bench.core.now += seconds
+                while bench.scan(slot):
+                    pass
+        return found
+
+    bench.settle()
+    assert max(sizes(0.001)) == bench.core.limits.dirs_per_work
+    assert sizes(1.0)[-5:] == [1] * 5
+    assert max(sizes(0.001)) == bench.core.limits.dirs_per_work

@@ -14,7 +14,7 @@ import h11
 import pytest
 import trio
 
-from actors.query.answer import Answer, HeaderBlock, Send
+from actors.query.answer import Answer, HeaderBlock, Later, Send
 from actors.query.http.request import Request
 from actors.query.http.server import HttpLimits, HttpServer
 
@@ -46,9 +46,24 @@ class Site:
 
     def __init__(self) -> None:
         self.streams: list[Pieces] = []
+        self.asked = 0
+        self.may_answer = trio.Event()
 
-    def __call__(self, request: Request) -> Answer:
+    async def _wait(self) -> Answer:
+        self.asked += 1
+        await self.may_answer.wait()
+        return Answer(200, b'"now"')
+
+    async def _wait_for_stream(self) -> Answer:
+        await self.may_answer.wait()
+        return self._stream(Pieces(BIG))
+
+    def __call__(self, request: Request) -> Answer | Later:
         match request.target:
+            case b"/later":
+                return Later(self._wait)
+            case b"/later-big":
+                return Later(self._wait_for_stream)
             case b"/big":
                 return self._stream(Pieces(BIG))
             case b"/fails-late":
@@ -242,6 +257,24 @@ async def test_pipelined_requests_are_answered_in_order_however_they_are_split()
             assert b"Connection: close" in answers[places[-2] : places[-1]]
 
 
+async def test_a_long_pipeline_holds_up_nobody_else() -> None:
+    count = 5_000
+    async with serving() as running:
+        greedy, modest = await running.connect(), Client(await running.connect())
+
+        async def read() -> None:
+            while await greedy.receive_some(1 << 20):
+                pass
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            nursery.start_soon(greedy.send_all, b"GET /x HTTP/1.1\r\nHost: t\r\n\r\n" * count)
+            await running.until("http_requests", 1)
+            await modest.ask("/y")
+            assert running.server.counters["http_requests"] < count
+            nursery.cancel_scope.cancel()
+
+
 async def test_bodies_on_get_are_skipped_and_the_connection_goes_on() -> None:
     async with serving() as running:
         stream = await running.connect()
@@ -367,6 +400,48 @@ async def test_over_the_limit_the_connection_idle_for_longest_is_closed() -> Non
             assert (await client.ask("/x"))[0].status_code == 200
         assert running.server.counters["http_shed"] == 1
         assert running.server.connections == 3
+
+
+async def test_an_answer_that_is_waited_for_holds_up_nobody_else() -> None:
+    async with serving() as running:
+        replies: list[bytes] = []
+
+        async def ask(target: str) -> None:
+            _, body = await Client(await running.connect()).ask(target)
+            replies.append(body)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, "/later")
+            nursery.start_soon(ask, "/later-big")
+            await running.until("http_requests", 2)
+            assert (await Client(await running.connect()).ask("/x"))[1] == b'{"you asked":"/x"}'
+            assert replies == []
+            running.site.may_answer.set()
+        assert sorted(replies, key=len) == [b'"now"', b"".join(BIG)]
+
+
+async def test_pipelined_behind_one_that_is_waited_for() -> None:
+    async with serving() as running:
+        stream = await running.connect()
+        await stream.send_all(b"GET /later HTTP/1.1\r\nHost: t\r\n\r\nGET /x HTTP/1.1\r\nHost: t\r\n\r\n")
+        await running.until("http_requests", 1)
+        running.site.may_answer.set()
+        got = b""
+        while b'{"you asked":"/x"}' not in got:
+            got += await stream.receive_some()
+        assert got.index(b'"now"') < got.index(b"you asked")
+
+
+async def test_who_leaves_while_waiting_leaves_nothing_behind() -> None:
+    async with serving() as running:
+        stream = await running.connect()
+        await stream.send_all(b"GET /later HTTP/1.1\r\nHost: t\r\n\r\n")
+        await running.until("http_requests", 1)
+        await stream.aclose()
+        running.site.may_answer.set()
+        with trio.fail_after(20):
+            while running.server.connections:  # noqa: ASYNC110 - polls from outside
+                await trio.sleep(0.01)
 
 
 async def test_when_all_are_busy_a_newcomer_waits_and_is_not_refused() -> None:
