@@ -27,6 +27,7 @@ from fustor.admin import (
     store,
     tree,
     up,
+    view,
 )
 from fustor.admin.console import stderr
 from fustor.admin.exits import exit_code
@@ -82,6 +83,9 @@ def build() -> typer.Typer:
     checks = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on the tree store itself.")
     checks.command("check")(store.check_command)
     app.add_typer(checks, name="store")
+    trees = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on whole views.")
+    trees.command("reset")(view.reset)
+    app.add_typer(trees, name="view")
     return app
 
 
