@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,26 +24,10 @@ from urllib.parse import quote
 import attrs
 
 from tests.support.oracle import Difference, Entry, compare, walk
+from tests.support.waiting import PATIENCE as PATIENCE
+from tests.support.waiting import until as until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-#: How long anything may take before a test gives up on it. Not an expectation.
-PATIENCE = 150.0
-
-
-def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """
-    The first true value of ``condition``.
-
-    Raises:
-        AssertionError: it did not become true; names ``what``.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {patience:g} s for: {what}"
-        time.sleep(0.02)
 
 
 @attrs.frozen
@@ -255,6 +239,16 @@ class Cluster:
         """``fustor status --json``."""
         found: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
         return found
+
+    def running(self) -> dict[str, int]:
+        """Payloads that do their work, as their shells say: name → pid."""
+        from fustor.admin.client import Client
+        from fustor.admin.state import State
+
+        with Client(State(self.state)) as client:
+            status = client.admin("status")
+        every = [*status["payloads"], *(one for agent in status["agents"] for one in agent["payloads"])]
+        return {one["name"]: one["pid"] for one in every if one["state"] == "running"}
 
     def logs(self) -> str:
         """The last lines of every log, for messages of failed tests."""
