@@ -65,6 +65,10 @@ def _lines(value: str) -> bool:
     return value.isascii() and value.isdigit() and len(value) < 6 and 1 <= int(value) <= 1000
 
 
+def _yes(value: str) -> bool:
+    return value == "yes"
+
+
 def _item(value: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{10}", value) is not None
 
@@ -94,6 +98,7 @@ KINDS: dict[str, Kind] = {
     "resume": Kind(),
     "drain": Kind(),
     "release": Kind(args={"item": (_item, "the id of a quarantined item is accepted, 10 characters of 0-9a-f")}),
+    "reset": Kind(args={"cancel": (_yes, "'yes' is accepted")}),
     "stacks": Kind(looks=True),
     "log": Kind(looks=True, args={"lines": (_lines, "1 to 1000 is accepted")}),
     "diagnose": Kind(payload=False, looks=True),

@@ -38,6 +38,8 @@ class QueryLimits:
         query_spool_folder: where what exceeds that goes; empty for the system's folder for temporary files.
         query_peer_seconds: a zmq peer that takes nothing for so long is dropped.
         query_requests: zmq requests under way at once.
+        query_restore_seconds: how long a worker that begins waits for views to restore their stores from copies, before
+            it answers.
         query_looks: looks that readers want, under way or waiting at once.
         query_look_sources: of one such look.
         query_look_seconds: after which it is given up.
@@ -65,6 +67,7 @@ class QueryLimits:
     query_spool_folder: str = ""
     query_peer_seconds: float = attrs.field(default=30.0, validator=between(0.1, 3600))
     query_requests: int = attrs.field(default=256, validator=between(1, 65536))
+    query_restore_seconds: float = attrs.field(default=10.0, validator=between(0, 60))
     query_looks: int = attrs.field(default=64, validator=between(1, 65536))
     query_look_sources: int = attrs.field(default=16, validator=between(1, 1024))
     query_look_seconds: float = attrs.field(default=600.0, validator=between(1, 86400))
@@ -111,7 +114,7 @@ class QueryLimits:
 class QueryConfig:
     """
     Attributes:
-        views: folder of the tree store by name of the view; the store need not exist yet.
+        views: path of the tree store by name of the view; the store need not exist yet.
         default_view: which is meant when none is named.
         listen: name of the inherited listening socket; empty: no HTTP.
         query: zmq endpoint to bind; empty: no zmq.

@@ -79,6 +79,8 @@ async def serve(host: Host, config: QueryConfig) -> None:
             descriptors,
         )
     try:
+        with trio.move_on_after(limits.query_restore_seconds):
+            await stores.wait_restored()
         async with trio.open_nursery() as nursery:
             facts = {}
             if config.query:

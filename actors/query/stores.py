@@ -8,12 +8,16 @@ nothing is known. What is under way goes on in the store in which it began.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
+
+import trio
 
 from actors.query.cache import AnswerCache
 from actors.query.face import Face, FaceMaker
 from actors.query.freshness import EMPTY
-from fustor.treestore.environment import StoreMissingError, boottime_ns, inode_of
+from fustor.treestore.environment import StoreMissingError, StoreTornError, boottime_ns, inode_of
+from fustor.treestore.place import Place
 from fustor.treestore.reader import Reader, Snapshot, SourceStatus, Status
 from protocols.errors import MachineError
 
@@ -22,6 +26,8 @@ from protocols.errors import MachineError
 _LOOK_NS = 1_000_000
 #: Time between two tries to open the same file that could not be opened.
 _RETRY_NS = 1_000_000_000
+#: The same while nothing is answered yet.
+_WAIT_SECONDS = 0.05
 #: Freshness is computed anew when it is older than this; a millisecond is what the answers show.
 _FACE_NS = 1_000_000
 
@@ -71,7 +77,7 @@ class ViewStore:
 
     Args:
         view: its name.
-        path: its folder.
+        path: where it is, see :class:`~fustor.treestore.place.Place`.
         lease_seconds: see :func:`~actors.query.freshness.view_status`.
         counters: ``store_opened`` and ``store_failures`` are counted here.
         log: for what can't be opened.
@@ -120,6 +126,15 @@ class ViewStore:
             return None
         try:
             stored = snapshot.status()
+            if stored.retired:
+                # All workers change over in one moment, so that no generation is followed by an earlier one.
+                opened.users += 1
+                self._look(now)
+                if self._current is not opened:
+                    snapshot.close()
+                    opened.leave()
+                    return self.acquire()
+                opened.users -= 1
             if stored is not self._stored:
                 self._maker = FaceMaker(self.view, stored, self._lease_seconds)
                 self._face, self._face_ns, self._stored = self._maker.at(now), now, stored
@@ -131,6 +146,14 @@ class ViewStore:
             return None
         opened.users += 1
         return Lease(opened, snapshot, self._face)
+
+    def restorable(self) -> bool:
+        """There is no store that can be read, and the view is about to make one of a copy."""
+        lease = self.acquire()
+        if lease is not None:
+            lease.close()
+            return False
+        return os.path.exists(Place(self.path).copy)
 
     def sources(self) -> tuple[SourceStatus, ...]:
         """The sources of the view, as its store knows them; none when there is no store."""
@@ -162,8 +185,8 @@ class ViewStore:
             return
         try:
             reader = Reader(self.path)
-        except StoreMissingError:
-            return
+        except (StoreMissingError, StoreTornError):
+            return  # the view is about to make another one
         except MachineError as error:
             self.failed(error)
             return
@@ -194,7 +217,7 @@ class Stores:
     The stores of all views.
 
     Args:
-        views: folder by name.
+        views: path of the store by name.
         default: the view that is meant when none is named.
         lease_seconds, counters, log, cache_bytes: see :class:`ViewStore`; of the cache of each.
     """
@@ -212,6 +235,14 @@ class Stores:
             name: ViewStore(name, path, lease_seconds, counters, log, cache_bytes) for name, path in views.items()
         }
         self.default = default
+
+    async def wait_restored(self) -> None:
+        """
+        Wait until each view has a store, or no copy that one could be made of. Whoever asks meanwhile would be told of
+        an empty tree, where a moment later there is a whole one.
+        """
+        while any(store.restorable() for store in self.views.values()):  # noqa: ASYNC110 - another process makes it
+            await trio.sleep(_WAIT_SECONDS)
 
     def close(self) -> None:
         """Close all of them."""

@@ -47,6 +47,11 @@ class ViewLimits:
         retry_seconds: pause after the disk was full.
         queue: batches waiting in the socket, for each syncer.
         batch_bytes: largest frame of a batch; a peer that sends more is disconnected.
+        copy_seconds: a synced copy of the store is made so often, when the tree has changed; 0: never.
+        copy_reserve_bytes: what must be free on the disk besides, else no copy is begun.
+        copy_growth_bytes: a copy during which the store grows by more is given up.
+        compact_share: a store of which more is free is replaced by its compact copy; 1: never.
+        compact_bytes: and in which at least so much is free.
     """
 
     map_bytes: int = attrs.field(default=64 << 30, validator=between(1 << 20, 1 << 46))
@@ -58,6 +63,11 @@ class ViewLimits:
     retry_seconds: float = attrs.field(default=0.5, validator=between(0.01, 3600))
     queue: int = attrs.field(default=16, validator=between(1, 10_000))
     batch_bytes: int = attrs.field(default=64 << 20, validator=between(1 << 10, 1 << 31))
+    copy_seconds: float = attrs.field(default=300.0, validator=between(0, 86400))
+    copy_reserve_bytes: int = attrs.field(default=256 << 20, validator=between(0, 1 << 46))
+    copy_growth_bytes: int = attrs.field(default=1 << 30, validator=between(0, 1 << 46))
+    compact_share: float = attrs.field(default=0.5, validator=between(0.05, 1))
+    compact_bytes: int = attrs.field(default=64 << 20, validator=between(0, 1 << 46))
 
 
 @attrs.frozen
@@ -65,7 +75,7 @@ class ViewConfig:
     """
     Attributes:
         view: its name.
-        store: folder of its tree store.
+        store: where its tree store is: a link, made here, in a folder of its own.
         sources: whose items it takes.
         data, acks: zmq endpoints to bind.
         data_listen, acks_listen: names of inherited sockets that listen there already; empty: there are none.

@@ -5,21 +5,24 @@ One task receives and applies; another acknowledges what is committed. What is q
 long as the limits say; when nothing is queued it is committed at once.
 
 A full disk ends the transaction, not the actor: the acknowledged position stays, the syncers repeat, and we try again.
+Beside it copies of the store are made. A damaged store is replaced by the last of them, one that is mostly empty by one
+of this moment. Where a new store was asked for, it is filled behind the one that is answered from.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 import zmq
 
 from actors.view.applier import Applier
 from actors.view.config import ViewConfig
+from actors.view.copies import Copier
 from actors.view.forbidden import Forbidden
-from actors.view.store import open_store, set_aside
+from actors.view.store import Opened, compact, end_reset, open_reset, open_store, retire
 from fustor.runtime.actor import Host
 from fustor.runtime.audience import Audience
 from fustor.runtime.config import structure
@@ -28,12 +31,18 @@ from fustor.runtime.keys import AuthorizedKeys, load_secret
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Fence, serve_zap
-from fustor.treestore.errors import StoreUnusableError
+from fustor.treestore.errors import StoreFullError, StoreUnusableError
+from fustor.treestore.generations import Generations
+from fustor.treestore.place import Place
 from fustor.treestore.writer import Writer
 from protocols.errors import MachineError, ProtocolError
 
+T = TypeVar("T")
+
 #: Who may send us data.
 ROLES = frozenset(("agent",))
+#: States of sources that have told all they have.
+_TOLD = frozenset(("live", "degraded"))
 #: Seconds between looks for reader slots of processes that died.
 RECLAIM_SECONDS = 5.0
 #: Seconds between looks for listeners whose key was withdrawn.
@@ -69,6 +78,11 @@ class View:
         self._specs = [source.spec() for source in config.sources]
         self._fence = Fence(AuthorizedKeys(config.authorized))
         self._audience = Audience(self._fence)
+        self._place = Place(config.store)
+        self._restored = ""
+        #: A new store is filled in the back.
+        self._resetting = False
+        self._copier = Copier(self._place, config.limits, host)
         self._news = trio.Event()
         self._acks: list[list[bytes]] = []
         self._reclaim_at = self._look_at = -math.inf
@@ -111,54 +125,120 @@ class View:
     # -- the store ----------------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """Keep a store and apply to it; a damaged one is set aside and begun anew."""
+        """Keep a store and apply to it; a damaged one is replaced."""
+        writer = await self._open("")
         while True:
-            writer = await self._open()
             damage = ""
             try:
-                await self._receive()
-            except StoreUnusableError as error:
-                damage = str(error)
-            finally:
-                self._acks = []
-                self._host.outstanding = False
-                await self._close(writer, clean=not damage)
-            aside = await trio.to_thread.run_sync(set_aside, self._config.store)
-            self._host.log.error("the store is damaged and begins anew", extra={"error": damage, "aside": aside})
-            self._host.facts["replaced"] = damage
+                async with trio.open_nursery() as nursery:
+                    if not self._resetting:
+                        nursery.start_soon(self._copier.run, writer)
+                    damage = await self._receive()
+                    nursery.cancel_scope.cancel()
+                if self._resetting and not damage:
+                    await self._end_reset()
+                elif not damage:
+                    writer = await self._compact(writer)
+            except BaseException:
+                await self._close(writer, clean=True)
+                raise
+            if damage:
+                await self._close(writer, clean=False)
+                if self._resetting:
+                    await self._patiently(self._place.note_reset, "")  # begin it again
+                writer = await self._open("" if self._resetting else damage)
 
-    async def _open(self) -> Writer:
-        """Open the store, for as long as it takes: the disk may be full."""
+    def _make(self, path: str, generations: Generations) -> Writer:
         limits = self._limits
+        return Writer(
+            path,
+            self._specs,
+            map_size=limits.map_bytes,
+            max_readers=limits.readers,
+            counters=self._host.counters,
+            generations=generations,
+        )
 
-        def make() -> Writer:
-            return Writer(
-                self._config.store,
-                self._specs,
-                map_size=limits.map_bytes,
-                max_readers=limits.readers,
-                counters=self._host.counters,
-            )
-
+    async def _patiently(self, do: Callable[..., T], *arguments: Any) -> T:
+        """What may wait for the disk, which the loop may not, for as long as it takes: the disk may be full."""
         while True:
             try:
-                # Opening may wait for the disk, and the loop may not.
-                writer, reason = await trio.to_thread.run_sync(open_store, self._config.store, make)
-                break
+                return await trio.to_thread.run_sync(do, *arguments)
             except MachineError as error:
                 await self._fail(error)
-        if reason:
-            self._host.facts["replaced"] = reason
+
+    async def _open(self, damage: str) -> Writer:
+        opened: Opened = await self._patiently(
+            open_store, self._place, self._make, self._limits.map_bytes, damage, not self._restored
+        )
+        if opened.reason:
+            self._host.facts["replaced"] = opened.reason
+        self._restored = opened.restored
+        if opened.restored:
+            self._host.facts["restored"] = opened.restored
+        writer = opened.writer
+        wanted = self._place.resetting()
+        if wanted == writer.uuid:
+            await self._patiently(self._place.end_reset)  # its process died between the last two steps
+            wanted = None
+        self._resetting = wanted is not None
+        if self._resetting:
+            # The front is left as it is until the back is complete.
+            await self._close(writer, clean=True)
+            writer = await self._patiently(open_reset, self._place, self._make)
+        self._begin(writer)
+        return writer
+
+    async def _end_reset(self) -> None:
+        await self._patiently(end_reset, self._place, self._writer.environment.path, self._make)
+        self._resetting = False
+        self._host.facts.pop("reset", "")
+        self._host.log.info("the store that was built anew is the front")
+        self._host.nudge()
+
+    def _is_told(self) -> bool:
+        """All sources have told the new store all they have; says of which that is not so."""
+        waiting = [f"{one.agent}/{one.source} is {one.state}" for one in self._writer.sources if one.state not in _TOLD]
+        if waiting:
+            self._host.facts["reset"] = f"a new store is filled: {', '.join(waiting[:5])}"
+        return not waiting
+
+    def _begin(self, writer: Writer) -> None:
         self._writer = writer
         self._applier = Applier(writer, self._specs, self._host.counters, self._note, self._forbidden)
         self._committed(0.0)
         self._host.ready(data=self._config.data, acks=self._config.acks, store=writer.uuid)
-        return writer
+
+    async def _compact(self, writer: Writer) -> Writer:
+        """Put a compact copy of this moment in the place of the store; nothing is applied meanwhile."""
+        log, used = self._host.log, writer.used_bytes()
+        self._copier.compact = trio.Event()
+        try:
+            await self._copier.make(writer)
+        except MachineError as error:
+            log.warning("the store can't be made compact", extra={"error": str(error)})
+            return writer
+        made: Writer | None = None
+        with trio.CancelScope(shield=True):
+            retire(lambda: writer)
+            self._acks = []
+            try:
+                made = await trio.to_thread.run_sync(compact, self._place, self._make)
+            except MachineError as error:
+                log.warning("the store can't be made compact", extra={"error": str(error)})
+        if made is None:
+            return await self._open("")
+        log.info("the store is compact", extra={"bytes": made.used_bytes(), "before": used})
+        self._host.counters["compactions"] = self._host.counters.get("compactions", 0) + 1
+        self._begin(made)
+        return made
 
     async def _close(self, writer: Writer, *, clean: bool) -> None:
+        self._acks = []
+        self._host.outstanding = False
         writer.abort()
         if not clean:
-            writer.environment.close()
+            retire(lambda: writer)
             return
         with trio.CancelScope(shield=True):
             try:
@@ -179,16 +259,23 @@ class View:
 
     # -- data ---------------------------------------------------------------------------------------------------------
 
-    async def _receive(self) -> None:
-        while True:
+    async def _receive(self) -> str:
+        """
+        Apply what comes until the store is damaged: how; or, empty, until it should be made compact, or, where it is
+        built anew, is complete.
+        """
+        while not (self._is_told() if self._resetting else self._copier.compact.is_set()):
             frames = await self._data.receive_frames()
             self._host.outstanding = True
             try:
                 await self._transaction(frames)
-            except StoreUnusableError:
-                raise
+            except StoreUnusableError as error:
+                return str(error)
             except MachineError as error:
+                if isinstance(error, StoreFullError):
+                    self._copier.full()
                 await self._fail(error)
+        return ""
 
     async def _transaction(self, frames: Sequence[zmq.Frame]) -> None:
         """Apply ``frames`` and what is queued behind it, then commit."""
@@ -217,6 +304,7 @@ class View:
     def _commit(self) -> None:
         since = trio.current_time()
         self._writer.commit()
+        self._copier.grown(self._writer)
         self._note.end()
         self._committed(trio.current_time() - since)
 

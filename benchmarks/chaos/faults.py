@@ -47,7 +47,7 @@ class Faults:
         eye: Fusion, for orders and configurations.
         ends: is told how query workers end.
         document: a configuration of the agent that changes nothing that is there; another one for each number.
-        store: folder of the view's tree store.
+        store: folder of the view: its stores, and their copy.
         proxy: the link between the control actors; None: it can't be cut.
         room: a small file system that holds the store; None: it can't be filled.
         marks: when what was done.
@@ -217,13 +217,13 @@ class Faults:
         The store's file is another one, which is none. Who reads the one before goes on with it: LMDB has no check
         sums, so nobody could tell what is written into pages that are in use.
         """
-        rubbish = self.store / "rubbish"
+        rubbish, data = self.store / "rubbish", self.store / "front" / "data.mdb"
         try:
             rubbish.write_bytes(os.urandom(_PIECE))
-            rubbish.replace(self.store / "data.mdb")
+            rubbish.replace(data)
         except OSError:  # the disk is full: a file that is cut off says as little
             rubbish.unlink(missing_ok=True)
-            (self.store / "data.mdb").unlink()
+            data.unlink(missing_ok=True)
 
     # -- what was done ----------------------------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ _GROUPS = {
     "bundle": "bundle:group",
     "quarantine": "quarantine:group",
     "store": "store:group",
+    "view": "view:group",
 }
 
 

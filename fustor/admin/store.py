@@ -33,7 +33,7 @@ def check_command(
         raise NotFoundError(f"{view}: no such view; configured are: {', '.join(views)}")
     found: dict[str, list[str]] = {}
     for name in (view,) if view else views:
-        folder = where.fusion.folder / "views" / name
+        folder = where.fusion.folder / "views" / name / "front"
         if not folder.exists():
             raise NotFoundError(f"{folder}: not there yet; it is made when Fusion runs: fustor up DIR")
         found[name] = [str(fault) for fault in check(str(folder))]

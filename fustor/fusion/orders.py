@@ -22,6 +22,7 @@ import trio
 
 from fustor.runtime.audit import Audit
 from fustor.runtime.diagnosis import MOST_BYTES, Diagnoses, prune, read_piece
+from fustor.runtime.durable import write_durably
 from fustor.runtime.performing import Executor
 from fustor.runtime.shell import Shell
 from protocols.errors import RequestError
@@ -84,6 +85,7 @@ class Orders:
         log: logging.Logger,
     ) -> None:
         self.issuer = Issuer(policy)
+        self._state = state
         self.audit = audit
         self._session = session
         self._shell = shell
@@ -103,6 +105,7 @@ class Orders:
             diagnose=self._diagnoses.make,
             log=log,
             forbid=self._forbid,
+            reset=self._reset,
         )
         now = trio.current_time()
         for entry in audit.recent:
@@ -229,6 +232,15 @@ class Orders:
             return ""
         others = [s for s in self._shell.statuses() if s.name.startswith("query.") and s.name != payload]
         return "" if any(s.state == "running" for s in others) else "no other query worker runs: fs/tree must answer"
+
+    def _reset(self, payload: str, cancel: bool) -> None:
+        """The view looks for this file when it starts (:class:`fustor.treestore.place.Place`)."""
+        path = os.path.join(self._state, "views", payload.removeprefix("view."), "reset")
+        if not cancel:
+            write_durably(path, b"")
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
     async def _follow(self, nursery: trio.Nursery) -> None:
         fetching: set[str] = set()

@@ -24,8 +24,8 @@ def _argv(kind: str) -> tuple[str, ...]:
 
 
 def store_folder(config: FusionConfig, view: ViewConfig) -> str:
-    """Folder of a view's tree store."""
-    return os.path.join(config.fusion.state, "views", view.name)
+    """Where a view's tree store is."""
+    return os.path.join(config.fusion.state, "views", view.name, "front")
 
 
 def _keys(config: FusionConfig) -> dict[str, Any]:

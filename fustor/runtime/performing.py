@@ -56,6 +56,7 @@ class Executor:
         answer: told the id of an order whose state is to be told.
         diagnose: makes a diagnosis under the id of an order, returns its data.
         configuration: the document of what runs, as text; None where there is no such thing.
+        reset: asks for another store of a payload, or (True) does so no more; blocks. None where no payload has one.
         forbid: why a kind of order is not carried out on a payload just now; empty when it is.
         log: for decisions.
     """
@@ -72,6 +73,7 @@ class Executor:
         log: logging.Logger,
         forbid: Callable[[str, str], str] = lambda kind, payload: "",
         configuration: Callable[[], str] | None = None,
+        reset: Callable[[str, bool], None] | None = None,
     ) -> None:
         self.target = target
         self.performer = performer
@@ -80,6 +82,7 @@ class Executor:
         self._answer = answer
         self._diagnose = diagnose
         self._configuration = configuration
+        self._reset_store = reset
         self._forbid = forbid
         self._log = log
         # Bounded by :meth:`take`, and by the orders that may be open.
@@ -193,6 +196,17 @@ class Executor:
         view = await self._until(order.payload, lambda v: v.token not in ("", meant) and v.state in _UP)
         return True, f"pid {pid} ended ({view.last_exit}), pid {view.pid} is {view.state.value}", {"pid": view.pid}
 
+    async def _reset(self, order: Order) -> Outcome:
+        """The store of a view is built anew behind the one that is answered from: the next life of the view does it."""
+        view, cancel = self._check(order), "cancel" in order.args
+        if self._reset_store is None or not order.payload.startswith("view."):
+            raise RequestError("payload", order.payload, "a view is accepted: what others keep can't be reset")
+        if view.token == self._meant.get(order.id, ""):
+            await trio.to_thread.run_sync(self._reset_store, order.payload, cancel)
+        ok, text, data = await self._restart(order)
+        said = "nothing is built anew" if cancel else "the tree is built anew, and the old one answered until it is"
+        return ok, f"{said}: {text}", data
+
     async def _kill(self, order: Order) -> Outcome:
         view = self._check(order)
         number = signal.Signals(int(order.args.get("signal", "15")))
@@ -279,6 +293,7 @@ _DO: Mapping[str, Callable[[Executor, Order], Awaitable[Outcome]]] = {
     "resume": Executor._resume,
     "drain": Executor._drain,
     "release": Executor._release,
+    "reset": Executor._reset,
     "stacks": Executor._stacks,
     "log": Executor._lines,
     "diagnose": Executor._diagnosis,

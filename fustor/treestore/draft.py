@@ -96,6 +96,11 @@ class Draft:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
+    @property
+    def generation(self) -> int:
+        """That of whatever changes in this transaction."""
+        return self._generation
+
     def flush(self) -> bool:
         """Write everything that was only noted; True when the tree differs from before."""
         self._settle_all()

@@ -1,10 +1,10 @@
 """
 Opening the LMDB environment of a tree store, and refusing what is not ours, not whole, or newer than we are.
 
-Commits are not synced one by one: a killed process loses nothing, a power cut may tear the file. So a store is stamped
-with the boot it was written in and with a mark of a clean end; one that lacks the mark and was written in an earlier
-boot is not opened for writing. ``writemap`` is never used, and the lock file has its room before it is mapped: a full
-disk would be a SIGBUS.
+Commits are not synced one by one: a killed process loses nothing, a power cut may tear the file. So there is a stamp
+beside it (:mod:`fustor.treestore.stamp`); a store that an earlier boot wrote and did not close is not opened at all,
+neither is one that is shorter than it says (reading it would be a SIGBUS). ``writemap`` is never used, and the lock
+file has its room before it is mapped: a full disk would be one too.
 
 What this module does not do: it decides nothing about a store that can't be used (the view sets it aside).
 """
@@ -22,8 +22,11 @@ import lmdb
 
 from fustor.treestore.errors import StoreFullError as StoreFullError
 from fustor.treestore.errors import StoreMissingError as StoreMissingError
+from fustor.treestore.errors import StoreTornError as StoreTornError
 from fustor.treestore.errors import StoreUnusableError as StoreUnusableError
 from fustor.treestore.format import FORMAT, pack_id, unpack_id
+from fustor.treestore.stamp import Stamp, read_stamp, write_stamp
+from fustor.treestore.stamp import boot_id as boot_id
 from protocols.errors import MachineError
 
 #: Names in the environment; the ids of the sources have one each, see ``ids_name``.
@@ -35,8 +38,10 @@ _LOCK, _READER_BYTES = "lock.mdb", 64
 #: Room for the map in bytes: address space, not disk, for the file is sparse and grows as needed.
 MAP_SIZE = 64 << 30
 
-FORMAT_KEY, UUID_KEY, BOOT_KEY, CLEAN_KEY = b"format", b"uuid", b"boot", b"clean"
+FORMAT_KEY, UUID_KEY = b"format", b"uuid"
 GENERATION_KEY, NEXT_ID_KEY = b"generation", b"next-id"
+#: There while another store is about to become the front in the place of this one.
+RETIRED_KEY = b"retired"
 
 
 def ids_name(index: int) -> bytes:
@@ -47,12 +52,6 @@ def ids_name(index: int) -> bytes:
 def source_key(index: int) -> bytes:
     """Key of the record of source ``index`` in ``meta``."""
     return b"source.%d" % index
-
-
-def boot_id() -> str:
-    """Identity of this boot of the kernel (random(4): /proc/sys/kernel/random/boot_id)."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
 
 
 def boottime_ns() -> int:
@@ -80,6 +79,24 @@ class Environment:
     files: lmdb._Database
     uuid: str
     inode: tuple[int, int]
+
+    def used_bytes(self) -> int:
+        """How much of the map is in use, free pages within it included."""
+        return (self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"]
+
+    def fill_up(self) -> None:
+        """
+        Make the file as long as it says that it is: LMDB does not write pages that were free again by the commit.
+
+        Raises:
+            MachineError: it can't be.
+        """
+        file, used = data_file(self.path), self.used_bytes()
+        try:
+            if os.stat(file).st_size < used:
+                os.truncate(file, used)
+        except OSError as error:
+            raise MachineError(f"{file}: {error.strerror}") from None
 
     def close(self) -> None:
         """Close it; transactions must have ended."""
@@ -148,6 +165,24 @@ def _reserve_lock(path: str, max_readers: int) -> None:
         raise MachineError(f"{path}: the tree store can't be opened: {error.strerror}") from None
 
 
+def _check_stamp(path: str, boot: str) -> Stamp:
+    stamp = read_stamp(path)
+    if stamp is None:
+        raise StoreUnusableError(f"{path}: not a tree store: it has no stamp")
+    if stamp.torn(boot):
+        raise StoreTornError(f"{path}: written in an earlier boot and not closed; it may be torn")
+    return stamp
+
+
+def _check_length(path: str, env: lmdb.Environment) -> os.stat_result:
+    """Compare the file with what its meta page says, before any other page is read."""
+    said = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    stat = os.stat(data_file(path))
+    if stat.st_size < said:
+        raise StoreUnusableError(f"{path}: {stat.st_size} bytes of a tree store of {said}: it was cut off")
+    return stat
+
+
 def _verify(path: str, value: Callable[[bytes], bytes | None]) -> str:
     """Check the stamp; the uuid."""
     stamp, uuid = value(FORMAT_KEY), value(UUID_KEY)
@@ -165,17 +200,22 @@ def open_for_reading(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
 
     Raises:
         StoreMissingError: there is none, or its first transaction is not committed yet.
-        StoreUnusableError: it is not ours.
+        StoreTornError: a power cut may have torn it.
+        StoreUnusableError: it is not ours, or not whole.
         MachineError: it can't be opened.
     """
     try:
-        stat = os.stat(data_file(path))
+        size = os.stat(data_file(path)).st_size
     except (FileNotFoundError, NotADirectoryError):
         raise StoreMissingError(f"{path}: no tree store here") from None
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror}") from None
+    if not size:
+        raise StoreMissingError(f"{path}: no tree store here yet")
+    _check_stamp(path, boot_id())
     env = _open(path, readonly=True, map_size=map_size, max_readers=max_readers)
     try:
+        stat = _check_length(path, env)
         with env.begin() as txn:
             empty = not txn.stat()["entries"]
         if empty:
@@ -196,15 +236,18 @@ def open_for_reading(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
     return Environment(path, env, meta, tree, files, uuid, (stat.st_dev, stat.st_ino))
 
 
-def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = MAX_READERS) -> Environment:
+def open_for_writing(
+    path: str, *, map_size: int = MAP_SIZE, max_readers: int = MAX_READERS, floor: int = 0
+) -> Environment:
     """
     Open a store, or make a new one. There may be one writer.
 
-    The generation of a new store starts at the wall clock in microseconds, so that it is above any that a store before
-    it at this place reached.
+    The generation of a new store starts at the wall clock in microseconds, or at ``floor`` when that is more, so that
+    it is above any that a store before it at this place reached.
 
     Raises:
-        StoreUnusableError: what is there is not ours, or a power cut may have torn it.
+        StoreTornError: a power cut may have torn what is there.
+        StoreUnusableError: it is not ours, or not whole.
         StoreFullError: no room to make it.
         MachineError: the folder can't be written.
     """
@@ -216,9 +259,16 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
         # Who reads the one that was here could not follow: a process may open a folder but once.
         raise StoreUnusableError(f"{path}: a tree store that has lost its file")
     _reserve_lock(path, max_readers)
+    mine, file = Stamp(boot_id(), clean=False), data_file(path)
+    exists = os.path.lexists(file)
+    if exists and os.path.isfile(file) and not os.path.getsize(file):
+        raise StoreUnusableError(f"{path}: the file of the tree store is empty: it was cut off")
+    if not exists or _check_stamp(path, mine.boot) != mine:
+        # The disk must know before anything else may reach it.
+        write_stamp(path, mine)
     env = _open(path, readonly=False, map_size=map_size, max_readers=max_readers)
     try:
-        boot = boot_id()
+        stat = _check_length(path, env)
         with env.begin() as txn:
             empty = not txn.stat()["entries"]
         if not empty:
@@ -228,21 +278,14 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
                 raise StoreUnusableError(f"{path}: an LMDB environment, but not a tree store") from None
             with env.begin(db=handle) as txn:
                 _verify(path, txn.get)
-                if txn.get(BOOT_KEY) != boot.encode() and txn.get(CLEAN_KEY) is None:
-                    raise StoreUnusableError(f"{path}: written in an earlier boot and not closed; it may be torn")
         with env.begin(write=True) as txn:
             meta, tree, files = (env.open_db(name, txn) for name in (META, TREE, FILES))
             if txn.get(FORMAT_KEY, db=meta) is None:
                 txn.put(FORMAT_KEY, pack_id(FORMAT), db=meta)
                 txn.put(UUID_KEY, str(uuids.uuid4()).encode(), db=meta)
-                txn.put(GENERATION_KEY, pack_id(time.time_ns() // 1000), db=meta)
+                txn.put(GENERATION_KEY, pack_id(max(time.time_ns() // 1000, floor)), db=meta)
             uuid = _verify(path, lambda key: txn.get(key, db=meta))
-            txn.put(BOOT_KEY, boot.encode(), db=meta)
-            clean = txn.delete(CLEAN_KEY, db=meta)
-        if clean:
-            # The mark must be gone from the disk before anything else may reach it.
-            env.sync(True)
-        stat = os.stat(data_file(path))
+            txn.delete(RETIRED_KEY, db=meta)
     except lmdb.Error as error:
         env.close()
         raise _translate(path, error) from None
@@ -254,20 +297,19 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
 
 def close_cleanly(environment: Environment) -> None:
     """
-    Bring everything to the disk, then mark the store as whole, then close it.
+    Bring everything to the disk, close it, then mark the store as whole.
 
     Raises:
         MachineError: the disk did not take it; the store is closed all the same, without the mark.
     """
     try:
-        environment.env.sync(True)
-        with environment.env.begin(write=True, db=environment.meta) as txn:
-            txn.put(CLEAN_KEY, b"1")
+        environment.fill_up()
         environment.env.sync(True)
     except lmdb.Error as error:
         raise _translate(environment.path, error) from None
     finally:
         environment.close()
+    write_stamp(environment.path, Stamp(boot_id(), clean=True))
 
 
 def _translate(path: str, error: lmdb.Error) -> MachineError:

@@ -17,5 +17,9 @@ class StoreUnusableError(MachineError):
     """
 
 
+class StoreTornError(StoreUnusableError):
+    """It was being written when an earlier boot ended: what is in it may be of different moments."""
+
+
 class StoreFullError(MachineError):
     """The disk or the map is full: nothing of the transaction was written, the store is as before."""

@@ -20,6 +20,7 @@ import msgpack
 
 from fustor.treestore.environment import (
     GENERATION_KEY,
+    RETIRED_KEY,
     Environment,
     boot_id,
     open_for_reading,
@@ -78,11 +79,18 @@ class SourceStatus:
 
 @attrs.frozen
 class Status:
-    """Attributes: uuid of the store; generation: grows with every commit that changes the tree; sources: by index."""
+    """
+    Attributes:
+        uuid: of the store.
+        generation: grows with every commit that changes the tree.
+        sources: by index.
+        retired: another store is about to take the place of this one: look for it each time (``Reader.replaced``).
+    """
 
     uuid: str
     generation: int
     sources: tuple[SourceStatus, ...]
+    retired: bool = False
 
 
 @attrs.define
@@ -397,19 +405,18 @@ class Reader:
         if self._status is None or commit != self._commit:
             raw = self._status_records(txn)
             if self._status is None or raw != self._raw:
-                sources = [unpack_source(value, self._boot) for value in raw[1:]]
+                sources = [unpack_source(value, self._boot) for value in raw[2:]]
                 sources.sort(key=lambda source: source.index)
-                self._status = Status(self.environment.uuid, unpack_id(raw[0]), tuple(sources))
+                self._status = Status(self.environment.uuid, unpack_id(raw[0]), tuple(sources), bool(raw[1]))
                 self._raw = raw
             self._commit = commit
         return self._status
 
     def _status_records(self, txn: lmdb.Transaction[bytes]) -> list[bytes]:
-        """The generation, then the records of the sources."""
-        raw: list[bytes] = []
-        with txn.cursor(db=self.environment.meta) as cursor:
-            if cursor.set_key(GENERATION_KEY):
-                raw.append(cursor.value())
+        """The generation, whether it is retired, then the records of the sources."""
+        meta = self.environment.meta
+        raw: list[bytes] = [txn.get(GENERATION_KEY, bytes(_IDS), meta), txn.get(RETIRED_KEY, b"", meta)]
+        with txn.cursor(db=meta) as cursor:
             if cursor.set_range(b"source."):
                 for key, value in cursor.iternext():
                     if not key.startswith(b"source."):

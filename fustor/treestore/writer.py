@@ -22,6 +22,7 @@ from fustor.treestore.draft import Draft
 from fustor.treestore.environment import (
     MAP_SIZE,
     MAX_READERS,
+    RETIRED_KEY,
     boot_id,
     boottime_ns,
     close_cleanly,
@@ -31,11 +32,12 @@ from fustor.treestore.environment import (
     translate,
 )
 from fustor.treestore.format import LISTED, OWN, PARTIAL, ROOT_ID, UNREADABLE, UNSEEN
+from fustor.treestore.generations import Generations
 from fustor.treestore.intake import NOT_NAMES, Intake, sort_out, valid_names
 from fustor.treestore.reader import Reader, SourceStatus, pack_source, unpack_source
 from fustor.treestore.wire import Page, decode_page, digest, split_pages
 from protocols.data import NAME, QUARANTINED, Item, Listing, Moved, Names, Operation, Root, Watermark
-from protocols.errors import DecodeError, ProtocolError
+from protocols.errors import DecodeError, MachineError, ProtocolError
 
 _NO_ROWS = split_pages(b"\x91\x90")[0]
 
@@ -69,6 +71,7 @@ class Writer:
         map_size: see ``MAP_SIZE``; when it is used up, commits fail with StoreFullError.
         clock: CLOCK_BOOTTIME in ns.
         counters: where to count; those that are there go on.
+        generations: what is asked before a generation is used.
 
     Attributes:
         counters: ``items``, ``rows``, ``malformed`` rows, ``refused`` operations, ``loops`` (moves of a directory below
@@ -88,8 +91,11 @@ class Writer:
         max_readers: int = MAX_READERS,
         clock: Callable[[], int] = boottime_ns,
         counters: dict[str, int] | None = None,
+        generations: Generations | None = None,
     ) -> None:
-        self.environment = open_for_writing(path, map_size=map_size, max_readers=max_readers)
+        floor = generations.ceiling + 1 if generations else 0
+        self.environment = open_for_writing(path, map_size=map_size, max_readers=max_readers, floor=floor)
+        self._generations = generations
         self.counters = {} if counters is None else counters
         for name in ("items", "rows", "malformed", "refused", "loops", "commits"):
             self.counters.setdefault(name, 0)
@@ -102,6 +108,9 @@ class Writer:
         self._positions: dict[int, tuple[int, int]] = {}
         self._txn: lmdb.Transaction[bytes] | None = None
         try:
+            if generations:
+                with self.reader().snapshot() as snapshot:
+                    generations.allow(snapshot.generation())
             self._configure({source.index: source for source in sources})
         except BaseException:
             self.abort()
@@ -121,12 +130,16 @@ class Writer:
 
     def used_bytes(self) -> int:
         """How much of the map is in use, free pages within it included."""
-        env = self.environment.env
-        return (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        return self.environment.used_bytes()
 
     def position(self, index: int) -> tuple[int, int]:
         """(epoch, number) of the last item of source ``index`` that was applied; not committed before ``commit``."""
         return self._positions[index]
+
+    @property
+    def sources(self) -> tuple[SourceStatus, ...]:
+        """What was committed, or is about to be, of each source."""
+        return tuple(self._sources.values())
 
     @property
     def open(self) -> bool:
@@ -151,10 +164,16 @@ class Writer:
             return False
         try:
             changed = self._flush()
+            if changed and self._generations:
+                self._generations.allow(self._draft.generation)
             self._txn.commit()
         except lmdb.Error as error:
             raise self._failed(error) from None
+        except MachineError:
+            self.abort()
+            raise
         self._txn = None
+        self.environment.fill_up()
         self.counters["commits"] += 1
         return changed
 
@@ -164,6 +183,21 @@ class Writer:
             self._txn.abort()
             self._txn = None
             self._load_sources()
+
+    def retire(self) -> None:
+        """
+        Tell all readers that another store is about to take the place of this one, so that they see it in one moment:
+        until then each looks for it with every snapshot. Opening the store for writing takes it back.
+
+        Raises:
+            StoreUnusableError, StoreFullError, MachineError: that can't be written.
+        """
+        self.abort()
+        try:
+            with self.environment.env.begin(write=True, db=self._meta) as txn:
+                txn.put(RETIRED_KEY, b"1")
+        except lmdb.Error as error:
+            raise translate(self.environment, error) from None
 
     def close(self) -> None:
         """Commit, bring everything to the disk, mark the store as whole, close it."""

@@ -24,7 +24,7 @@ def state(tmp_path: Path, data: str) -> State:
 
 
 def test_a_store_that_is_well(state: State, run_fustor: Run) -> None:
-    folder = state.fusion.folder / "views" / "main"
+    folder = state.fusion.folder / "views" / "main" / "front"
     folder.mkdir(parents=True)
     Writer(str(folder), [SourceSpec(0, "local", "data", "/")]).close()
     done = run_fustor("store", "check", "--state", str(state.folder))
@@ -33,7 +33,7 @@ def test_a_store_that_is_well(state: State, run_fustor: Run) -> None:
 
 
 def test_a_store_that_is_not_one(state: State, run_fustor: Run) -> None:
-    folder = state.fusion.folder / "views" / "main"
+    folder = state.fusion.folder / "views" / "main" / "front"
     folder.mkdir(parents=True)
     (folder / "data.mdb").write_bytes(b"not LMDB" * 2000)
     done = run_fustor("store", "check", "--state", str(state.folder))

@@ -68,6 +68,23 @@ def test_restart_kill_pause_resume(sides: Sides, side: str, payload: str) -> Non
     assert pids(sides, side)[payload] == pid
 
 
+def test_a_view_is_asked_for_a_new_store(sides: Sides) -> None:
+    file = sides.fusion.state / "views" / "main" / "reset"
+    pid = pids(sides, "fusion")["view.main"]
+    done = sides.order("reset", "fusion", "view.main")
+    assert done["state"] == "done", done
+    assert "the old one answered until it is" in done["text"]
+    assert file.read_bytes() == b""
+    assert pids(sides, "fusion")["view.main"] != pid
+    done = sides.order("reset", "fusion", "view.main", cancel="yes")
+    assert done["state"] == "done", done
+    assert not file.exists()
+    # Nothing else has a store, and agents have none at all.
+    for side, payload in BOTH:
+        done = sides.order("reset", side, payload)
+        assert (done["state"], "a view is accepted" in done["text"]) == ("failed", True), done
+
+
 def test_who_awaits_orders_stays_away_until_one_comes(sides: Sides) -> None:
     os.kill(sides.agent.pids()["syncer.data"], signal.SIGKILL)
     status = until(lambda: (s := sides.payload("local", "syncer.data"))["state"] == "awaiting" and s, "awaiting")

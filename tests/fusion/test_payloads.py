@@ -38,7 +38,7 @@ def test_what_each_is_told() -> None:
     told = {p.name: p.config for p in payloads(config())}
     assert told["view.two"] == {
         "view": "two",
-        "store": "/s/views/two",
+        "store": "/s/views/two/front",
         "sources": [
             {"index": 0, "agent": "x", "source": "more", "mount": "/more"},
             {"index": 1, "agent": "y", "source": "data", "mount": "/data"},
@@ -52,7 +52,7 @@ def test_what_each_is_told() -> None:
         "limits": {"a": 1},
     }
     assert told["query.1"] == {
-        "views": {"one": "/s/views/one", "two": "/s/views/two"},
+        "views": {"one": "/s/views/one/front", "two": "/s/views/two/front"},
         "default_view": "one",
         "listen": "http",
         "query": "tcp://127.0.0.1:7721",

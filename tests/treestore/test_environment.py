@@ -12,15 +12,15 @@ import pytest
 
 from fustor.treestore.environment import (
     Environment,
-    boot_id,
     boottime_ns,
     close_cleanly,
     data_file,
     open_for_reading,
     open_for_writing,
 )
-from fustor.treestore.errors import StoreFullError, StoreMissingError, StoreUnusableError
+from fustor.treestore.errors import StoreFullError, StoreMissingError, StoreTornError, StoreUnusableError
 from fustor.treestore.format import pack_id
+from fustor.treestore.stamp import Stamp, boot_id, read_stamp, write_stamp
 from protocols.errors import MachineError
 from tests.support.kernel import cannot_mount, mount, mounts, umount
 
@@ -71,23 +71,41 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreMissingError):
         open_for_reading(str(tmp_path / "file"))
+    (tmp_path / "made").mkdir()
+    write_stamp(str(tmp_path / "made"), Stamp(boot_id(), clean=False))
     lmdb.open(str(tmp_path / "made"), map_size=SIZE).close()
     with pytest.raises(StoreMissingError, match="yet"):
         open_for_reading(str(tmp_path / "made"))
 
 
-def test_something_else_there(tmp_path: Path) -> None:
-    (tmp_path / "data.mdb").write_bytes(b"no database" * 1000)
-    lmdb.open(str(tmp_path / "foreign"), map_size=SIZE, max_dbs=1).close()
+@pytest.mark.parametrize("stamped", [False, True])
+def test_something_else_there(tmp_path: Path, stamped: bool) -> None:
+    for name in ("text", "foreign"):
+        (tmp_path / name).mkdir()
+        if stamped:
+            write_stamp(str(tmp_path / name), Stamp(boot_id(), clean=True))
+    (tmp_path / "text" / "data.mdb").write_bytes(b"no database" * 1000)
     env = lmdb.open(str(tmp_path / "foreign"), map_size=SIZE, max_dbs=1)
     with env.begin(write=True) as txn:
         txn.put(b"theirs", b"data")
     env.close()
-    for path in (tmp_path, tmp_path / "foreign"):
+    for name in ("text", "foreign"):
         with pytest.raises(StoreUnusableError, match="not a tree store"):
-            open_for_reading(str(path))
+            open_for_reading(str(tmp_path / name))
         with pytest.raises(StoreUnusableError, match="not a tree store"):
-            open_for_writing(str(path), map_size=SIZE)
+            open_for_writing(str(tmp_path / name), map_size=SIZE)
+
+
+@pytest.mark.parametrize("length", [0, 100, 4096, 8192, -4096, -1])
+def test_one_that_was_cut_off_is_not_read(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "s"
+    close_cleanly(write(path))
+    size = os.stat(path / "data.mdb").st_size
+    os.truncate(path / "data.mdb", length if length > 0 else size + length if length else 0)
+    with pytest.raises(StoreUnusableError if length else StoreMissingError):
+        open_for_reading(str(path))
+    with pytest.raises(StoreUnusableError):
+        write(path)
 
 
 def test_a_newer_format_is_refused_by_number(tmp_path: Path) -> None:
@@ -98,24 +116,54 @@ def test_a_newer_format_is_refused_by_number(tmp_path: Path) -> None:
             opener(str(tmp_path / "s"), map_size=SIZE)
 
 
-def test_after_a_reboot_only_what_was_closed_cleanly_is_written_to(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    write(path).close()
-    write(path).close()  # killed in this boot: nothing is lost
-    meta_of(path, lambda txn: txn.put(b"boot", b"earlier"))
-    with pytest.raises(StoreUnusableError, match="torn"):
-        write(path)
-    open_for_reading(str(path)).close()
+def test_after_a_reboot_only_what_was_closed_cleanly_is_opened(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    write(tmp_path / "s").close()
+    write(tmp_path / "s").close()  # killed in this boot: nothing is lost
+    open_for_reading(path).close()
+    write_stamp(path, Stamp("earlier", clean=False))
+    for opener in (open_for_reading, open_for_writing):
+        with pytest.raises(StoreTornError, match="torn"):
+            opener(path, map_size=SIZE)
+    assert read_stamp(path) == Stamp("earlier", clean=False)
 
+    path = str(tmp_path / "clean")
     clean = write(tmp_path / "clean")
     close_cleanly(clean)
-    meta_of(tmp_path / "clean", lambda txn: txn.put(b"boot", b"earlier"))
+    assert read_stamp(path) == Stamp(boot_id(), clean=True)
+    write_stamp(path, Stamp("earlier", clean=True))
+    open_for_reading(path).close()
     again = write(tmp_path / "clean")
     assert again.uuid == clean.uuid
-    with again.env.begin(db=again.meta) as txn:
-        assert txn.get(b"boot") == boot_id().encode()
-        assert txn.get(b"clean") is None
+    assert read_stamp(path) == Stamp(boot_id(), clean=False)
     again.close()
+
+
+def test_a_stamp_that_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "s").close()
+    (tmp_path / "s/stamp").write_text("{}")
+    for opener in (open_for_reading, open_for_writing):
+        with pytest.raises(StoreUnusableError, match="no stamp"):
+            opener(str(tmp_path / "s"), map_size=SIZE)
+
+
+def test_a_generation_to_begin_above(tmp_path: Path) -> None:
+    environment = open_for_writing(str(tmp_path / "s"), map_size=SIZE, floor=1 << 60)
+    with environment.env.begin(db=environment.meta) as txn:
+        assert txn.get(b"generation") == pack_id(1 << 60)
+    environment.close()
+
+
+def test_a_file_is_as_long_as_it_says(tmp_path: Path) -> None:
+    environment = write(tmp_path / "s")
+    file = data_file(str(tmp_path / "s"))
+    environment.fill_up()
+    used = environment.used_bytes()
+    assert os.stat(file).st_size >= used
+    os.truncate(file, used - 4096)
+    environment.fill_up()
+    assert os.stat(file).st_size == used
+    environment.close()
 
 
 def test_no_room(tmp_path: Path) -> None:

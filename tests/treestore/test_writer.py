@@ -479,3 +479,14 @@ def test_positions_and_the_tree_outlive_the_process(tmp_path: Path) -> None:
     feed.names(1, file_row(b"g"))
     assert head(writer).generation == generation + 1
     writer.close()
+
+
+def test_a_retired_store_says_so_until_it_is_opened_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        writer = Writer(str(tmp_path / "s"), [SOURCE], map_size=1 << 24)
+        with writer.reader().snapshot() as snapshot:
+            assert not snapshot.status().retired
+        writer.retire()
+        with writer.reader().snapshot() as snapshot:
+            assert snapshot.status().retired
+        writer.environment.close()

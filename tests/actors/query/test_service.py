@@ -20,6 +20,8 @@ import zmq
 from fustor.runtime.keys import load_or_create
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import open_socket
+from fustor.treestore.place import Place
+from fustor.treestore.stamp import Stamp, write_stamp
 from protocols.codec import decode, encode
 from protocols.messages import Beat, Configure, Hello, Stop, Welcome
 from tests.actors.query.model import Build, file_row
@@ -73,6 +75,8 @@ class Shell:
             while True:
                 _, data = await self.lifeline.receive()
                 message = decode(data, Hello, Beat)
+                if isinstance(message, Beat):
+                    self.beat = message
                 if isinstance(message, Beat) and (
                     message.refused == revision or (message.revision == revision and message.state == "running")
                 ):
@@ -144,6 +148,46 @@ async def test_from_nothing_to_answers_and_to_an_orderly_end(tmp_path: Path) -> 
         assert [child["name"] for child in node["children"]] == ["one"]
         await running.lifeline.send([running.peer, encode(Stop(deadline_ms=5000))])
         assert await trio.to_thread.run_sync(running.exit_status) == 0
+
+
+def torn_with_a_copy(folder: Path) -> Place:
+    """A store that a power cut may have torn, and something that is called its copy."""
+    place = Place(str(folder / "store"))
+    Build(place.back()).write({b"torn": file_row()})
+    place.make_front(str(folder / "a"))
+    write_stamp(place.current(), Stamp("earlier", clean=False))
+    Path(place.copy).touch()
+    return place
+
+
+async def test_after_a_power_cut_the_first_answer_waits_for_the_store(tmp_path: Path) -> None:
+    place = torn_with_a_copy(tmp_path)
+    async with shell(tmp_path) as running:
+        answers: list[tuple[int, Any]] = []
+
+        async def ask() -> None:
+            answers.append(await running.get("/fs/tree"))  # connects while nobody accepts
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(running.configure, 1, configuration(tmp_path))
+            nursery.start_soon(ask)
+            with trio.fail_after(20):
+                while running.beat is None or running.beat.revision != 1:  # noqa: ASYNC110 - another task hears it
+                    await trio.sleep(0.01)
+            assert running.beat.state == "starting"
+            assert answers == []
+            Build(place.back()).write({b"whole": file_row()})
+            place.make_front(str(tmp_path / "b"))
+        (status, node) = answers[0]
+        assert (status, [child["name"] for child in node["children"]]) == (200, ["whole"])
+
+
+async def test_and_not_longer_than_it_may(tmp_path: Path) -> None:
+    torn_with_a_copy(tmp_path)
+    async with shell(tmp_path) as running:
+        await running.configure(1, configuration(tmp_path, limits={"query_restore_seconds": 0.2}))
+        status, node = await running.get("/fs/tree")
+        assert (status, node["known"], "children" in node) == (200, False, False)
 
 
 async def test_a_bad_configuration_is_refused_and_the_old_one_goes_on(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +17,11 @@ from actors.query import stores
 from actors.query.body import BodyLimits, LongBody
 from actors.query.fstree import tree
 from actors.query.params import TreeQuery
-from actors.query.stores import ViewStore
+from actors.query.stores import Stores, ViewStore
 from fustor.treestore.environment import open_for_writing
 from fustor.treestore.format import head_key
+from fustor.treestore.place import Place
+from fustor.treestore.stamp import Stamp, write_stamp
 from tests.actors.query.model import Build, file_row
 
 LOG = logging.getLogger("test")
@@ -139,3 +143,47 @@ def test_a_long_answer_that_nobody_wants_leaves_no_reader_behind(tmp_path: Path)
     answer.close()
     answer.close()
     store.close()  # LMDB would complain about an open transaction
+
+
+def test_a_store_that_may_be_torn_is_not_opened_and_waited_for_where_there_is_a_copy(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "front"))
+    Build(place.back()).write({b"one": file_row()})
+    place.make_front(str(tmp_path / "a"))
+    write_stamp(place.current(), Stamp("earlier", clean=False))
+    counters: dict[str, int] = {}
+    stores = Stores({"main": place.front}, "main", 60, counters, LOG)
+    store = stores.views["main"]
+    assert store.acquire() is None
+    assert not store.restorable()
+    Path(place.copy).touch()
+    assert store.restorable()
+    # The view makes another one.
+    Build(place.back()).write({b"two": file_row()})
+    place.make_front(str(tmp_path / "b"))
+    until(lambda: not store.restorable())
+    assert names(store) == ["two"]
+    assert counters == {"store_opened": 1, "store_failures": 0}
+    stores.close()
+
+
+def test_a_retired_store_is_left_in_the_moment_in_which_another_one_is_there(tmp_path: Path) -> None:
+    place = Place(str(tmp_path / "front"))
+    Build(place.back()).write({b"one": file_row()})
+    place.make_front(str(tmp_path / "a"))
+    store = ViewStore("main", place.front, 60, {}, LOG)
+    assert names(store) == ["one"]
+    retiring = (
+        "import sys; from fustor.treestore.writer import SourceSpec, Writer; "
+        "Writer(sys.argv[1], [SourceSpec(0, 'agent', 'data', '/')], map_size=1 << 30).retire()"
+    )
+    subprocess.run([sys.executable, "-c", retiring, place.current()], check=True)
+    assert names(store) == ["one"]  # there is nothing else yet
+    under_way = store.acquire()
+    assert under_way is not None
+    Build(place.back()).write({b"two": file_row()})
+    assert names(store) == ["one"]
+    place.make_front(str(tmp_path / "b"))
+    assert names(store) == ["two"]
+    assert under_way.snapshot.resolve((b"one",)).row is not None
+    under_way.close()
+    store.close()

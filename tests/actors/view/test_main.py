@@ -20,7 +20,7 @@ from protocols.codec import decode, encode
 from protocols.data import Names
 from protocols.messages import Beat, Configure, Hello, Stop, Welcome
 from tests.actors.view.agent import Keys, agents
-from tests.actors.view.test_service import begin
+from tests.actors.view.live import begin
 from tests.treestore.scenario import file_row
 
 ROOT = str(Path(__file__).parents[3])

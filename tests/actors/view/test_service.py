@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import lmdb
 import pytest
 import trio
 
 from actors.view.service import build
-from fustor.runtime.actor import Host
 from fustor.runtime.config import ConfigFaults
 from fustor.treestore.check import check
 from fustor.treestore.environment import boottime_ns
 from fustor.treestore.format import child_key, head_key, unpack_id
+from fustor.treestore.place import Place
 from fustor.treestore.reader import Reader
+from fustor.treestore.stamp import Stamp, boot_id, write_stamp
 from fustor.treestore.writer import Writer
-from protocols.data import Listing, Names, Root, Watermark
+from protocols.data import Names, Watermark
 from protocols.errors import ConfigError
-from tests.actors.view.agent import Agent, Keys, agents
+from tests.actors.view.agent import Keys, agents
+from tests.actors.view.live import begin, running, until_true
 from tests.treestore.scenario import SOURCE, directory_row, file_row
 
 
@@ -39,26 +38,6 @@ def keys(tmp_path: Path) -> Keys:
     return Keys(tmp_path / "keys")
 
 
-@asynccontextmanager
-async def running(config: dict[str, Any]) -> AsyncIterator[Host]:
-    """The view of ``config``, until it is left; stopped as SIGTERM does."""
-    host = Host("view.main", {}, logging.getLogger("view.main"), lambda: None)
-    host.stop_requested = trio.Event()
-    with trio.fail_after(60):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(build(config), host)
-            while host.state != "running":  # noqa: ASYNC110 - the host has no event for it
-                await trio.sleep(0.01)
-            yield host
-            host.stop_requested.set()
-
-
-async def until_true(condition: Any) -> None:
-    with trio.fail_after(20):
-        while not condition():  # noqa: ASYNC110 - another task makes it true
-            await trio.sleep(0.01)
-
-
 def names_in(store: Path) -> set[bytes]:
     """Names at the top of a store that nobody has open."""
     writer = Writer(str(store), [SOURCE], map_size=1 << 28)
@@ -68,12 +47,6 @@ def names_in(store: Path) -> set[bytes]:
             return files | {name for name, _ in snapshot.children(1)}
     finally:
         writer.close()
-
-
-def begin(agent: Agent, epoch: int = 1, files: int = 3) -> None:
-    agent.epoch(epoch)
-    agent.say(Root(1))
-    agent.say(Listing(1, b"", None, (), ()), rows=([file_row(b"f%d" % i) for i in range(1, files + 1)],))
 
 
 async def test_items_become_the_tree_and_are_acknowledged(tmp_path: Path, keys: Keys) -> None:
@@ -109,11 +82,10 @@ async def test_nothing_is_live_after_a_restart_of_the_host_until_a_watermark_com
             begin(agent)
             agent.say(Watermark(123, "live", True))
             await agent.delivered()
+        write_stamp(str(tmp_path / "s"), Stamp("another".ljust(36), clean=True))
         env = lmdb.open(str(tmp_path / "s"), max_dbs=10)
-        meta = env.open_db(b"meta")
-        with env.begin(write=True, db=meta) as txn:
-            txn.put(b"boot", b"another")
-            txn.put(b"source.0", txn.get(b"source.0", b"").replace(_boot(), b"another".ljust(36)))
+        with env.begin(write=True, db=env.open_db(b"meta")) as txn:
+            txn.put(b"source.0", txn.get(b"source.0", b"").replace(boot_id().encode(), b"another".ljust(36)))
         env.close()
         async with running(config):
             pass
@@ -121,10 +93,6 @@ async def test_nothing_is_live_after_a_restart_of_the_host_until_a_watermark_com
     with reader.snapshot() as snapshot:
         assert snapshot.status().sources[0].arrived_ns == 0
     reader.close()
-
-
-def _boot() -> bytes:
-    return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip()
 
 
 async def test_a_later_epoch_takes_over(tmp_path: Path, keys: Keys) -> None:
@@ -227,7 +195,7 @@ async def test_a_damaged_store_is_set_aside_and_begun_anew(tmp_path: Path, keys:
             await agent.delivered()
     assert check(str(tmp_path / "s")) == []
     assert names_in(tmp_path / "s") == {b"f1", b"f2", b"f3"}
-    assert (tmp_path / "s.aside" / "data.mdb").exists()
+    assert (tmp_path / "aside" / "data.mdb").exists()
 
 
 def test_a_bad_configuration_is_refused(tmp_path: Path, keys: Keys) -> None:
@@ -236,3 +204,77 @@ def test_a_bad_configuration_is_refused(tmp_path: Path, keys: Keys) -> None:
     (tmp_path / "keys" / "fusion.key").chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
         build(keys.config(tmp_path / "s"))
+
+
+async def test_a_new_store_is_filled_behind_the_one_that_is_answered_from(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(
+        tmp_path / "s",
+        {"index": 0, "agent": "a", "source": "x", "mount": "/one"},
+        {"index": 1, "agent": "b", "source": "y", "mount": "/two"},
+    )
+    place = Place(config["store"])
+    with agents(config, keys) as make:
+        first, second = make("a", "x"), make("b", "y")
+        async with running(config):
+            begin(first, 1)
+            begin(second, 1)
+            await first.delivered()
+            old = (await second.delivered()).store
+        place.note_reset("")
+        async with running(config) as host:
+            before = place.current()
+            ack = await first.until(lambda ack: ack.store != old)
+            assert (ack.epoch, ack.applied) == (0, 0)
+            assert "a/x is empty, b/y is empty" in host.facts["reset"]
+            begin(first, 2, files=1)
+            first.say(Watermark(123, "live", True))
+            await first.delivered()
+            await until_true(lambda: host.facts["reset"].endswith(": b/y is empty"))
+            begin(second, 2, files=1)
+            second.say(Watermark(123, "building", False))
+            await second.delivered()
+        async with running(config) as host:  # goes on where it was
+            await until_true(lambda: host.facts["reset"].endswith(": b/y is building"))
+            assert (await first.until(lambda heard: heard.epoch == 2)).applied == first.number
+            assert place.current() == before
+            second.say(Watermark(124, "degraded", False, ("why",)))
+            await second.delivered()
+            await until_true(lambda: "reset" not in host.facts)
+            assert place.current() != before
+            first.say(Names(1, ()), rows=([file_row(b"later")],))
+            assert (await first.delivered()).store not in (old, "")
+    assert check(str(tmp_path / "s")) == []
+    assert place.resetting() is None
+    assert sorted(os.listdir(place.folder)) == sorted(
+        [os.path.basename(place.current()), *(["generation", "keys", "run", "s"])]
+    )
+
+
+async def test_a_new_store_that_is_damaged_is_begun_again(tmp_path: Path, keys: Keys) -> None:
+    config = keys.config(tmp_path / "s")
+    place = Place(config["store"])
+    with agents(config, keys) as make:
+        agent = make()
+        async with running(config):
+            begin(agent, 1)
+            await agent.delivered()
+        before = place.current()
+        place.note_reset("")
+        async with running(config):
+            begin(agent, 2)
+            agent.say(Names(1, (), (2,)), rows=([directory_row(b"d")],))
+            await agent.delivered()
+        env = lmdb.open(place.other(), max_dbs=10)
+        with env.begin(write=True, db=env.open_db(b"tree")) as txn:
+            txn.put(head_key(unpack_id(txn.get(child_key(1, b"d"), b""))), b"broken")
+        env.close()
+        async with running(config) as host:
+            store = host.facts["store"]
+            agent.say(Names(2, ()), rows=([file_row(b"f1")],))
+            await agent.until(lambda ack: ack.store != store)
+            assert place.current() == before
+            begin(agent, 3)
+            agent.say(Watermark(123, "live", True))
+            await agent.delivered()
+            await until_true(lambda: place.current() != before)
+    assert check(str(tmp_path / "s")) == []
