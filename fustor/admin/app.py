@@ -27,6 +27,7 @@ from fustor.admin import (
     store,
     tree,
     up,
+    upgrade,
 )
 from fustor.admin.console import stderr
 from fustor.admin.exits import exit_code
@@ -75,6 +76,7 @@ def build() -> typer.Typer:
         api_keys.command(name)(api_command)
     app.add_typer(api_keys, name="api-keys")
     app.add_typer(config.build(), name="config")
+    app.command("upgrade")(upgrade.command)
     app.add_typer(bundle.group(), name="bundle")
     held = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work that has killed whoever handled it.")
     held.command("list")(quarantine.list_command)
