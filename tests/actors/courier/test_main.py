@@ -43,7 +43,7 @@ def test_one_that_is_trusted_and_runs_is_put_where_versions_are(config: CourierC
     ("content", "why"),
     [
         (small(signers=(BOB,)), "not trusted"),
-        (small()[:-10], ""),
+        (small()[:-10], "."),
         (small({"actors/__init__.py": b"# another"}), "another bundle"),
         (small(needs={"protocol": [99, 99], "shell": [1, 1]}), "can't run here"),
     ],
