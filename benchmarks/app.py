@@ -19,7 +19,7 @@ from rich.table import Table
 
 import fustor
 from benchmarks import document, result
-from benchmarks.bench import FULL, NORMAL, QUICK, Measure, Scale
+from benchmarks.bench import FULL, NORMAL, QUICK, REPORTS, Measure, Scale
 from benchmarks.checkout import CHECKOUT, RESULTS
 from benchmarks.compare import compare, differences
 from benchmarks.errors import CannotRunError
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         help="a tree of N files instead (also 100k, 10m); repeatable",
     )
     made.add_argument("--repeats", type=_positive, metavar="N", help="of everything (default 3)", default=3)
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="of the trees (default 1)")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="of the trees and of the chaos (default 1)")
     made.add_argument("--name", default="", help="of the result file (default: quick, normal or full)")
     made.add_argument("--only", action="append", metavar="SUBJECT", help="measure these systems only; repeatable")
     made.add_argument("--keep", action="store_true", help="keep the trees, and say where they are")
@@ -170,16 +170,19 @@ def _measure(options: argparse.Namespace, out: Console) -> int:
         out.print(f"{name}: {why}", markup=False, soft_wrap=True)
     interrupted = False
     try:
-        _run(plan, found, folder, out)
-    except KeyboardInterrupt:
-        interrupted = True
+        try:
+            _run(plan, found, folder, out)
+        except KeyboardInterrupt:
+            interrupted = True
+        if found.series:
+            path = result.save(found, RESULTS)
+            for one in (path, *result.keep_reports(folder / REPORTS, path)):
+                out.print(f"wrote {one}", markup=False, soft_wrap=True)
     finally:
         if options.keep:
             out.print(f"kept {folder}", markup=False, soft_wrap=True)
         else:
             shutil.rmtree(folder)
-    if found.series:
-        out.print(f"wrote {result.save(found, RESULTS)}", markup=False, soft_wrap=True)
     _show(found, out)
     worse = _compare(before, found, out) if before else False
     if interrupted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -32,6 +34,7 @@ class Scale:
         idle_seconds: how long nothing happens.
         settle_seconds: how long lost events are waited for.
         agents: simulated ones.
+        kills: of processes in the chaos, at least; 0: as many as it takes to kill everybody.
     """
 
     load_seconds: float
@@ -42,22 +45,40 @@ class Scale:
     idle_seconds: float
     settle_seconds: float
     agents: int
+    kills: int
 
 
-QUICK = Scale(1.0, 60, (1000,), 2.0, 50_000, 3.0, 20.0, 200)
-NORMAL = Scale(4.0, 300, (300, 1000, 3000), 8.0, 50_000, 10.0, 30.0, 2000)
-FULL = Scale(8.0, 600, (300, 1000, 3000, 10_000), 20.0, 50_000, 30.0, 60.0, 2000)
+QUICK = Scale(1.0, 60, (1000,), 2.0, 50_000, 3.0, 20.0, 200, 0)
+NORMAL = Scale(4.0, 300, (300, 1000, 3000), 8.0, 50_000, 10.0, 30.0, 2000, 200)
+FULL = Scale(8.0, 600, (300, 1000, 3000, 10_000), 20.0, 50_000, 30.0, 60.0, 2000, 1000)
+
+
+#: Below the folder of a run: what its measures leave for readers.
+REPORTS = "reports"
 
 
 @attrs.frozen
 class Bench:
     """
-    Attributes: tree, scale; folder: for state, removed in the end, outside of the tree.
+    Attributes: tree, scale; folder: for state, removed in the end, outside of the tree; seed: of random choices.
     """
 
     tree: Tree
     scale: Scale
     folder: Path
+    seed: int = 1
+
+    def report(self, name: str, text: str) -> str:
+        """Leave a file for readers, beside the result; its name, with a number where there is one already."""
+        reports = self.folder / REPORTS
+        reports.mkdir(exist_ok=True)
+        stem, _, ending = name.rpartition(".")
+        for number in itertools.count(1):
+            path = reports / (f"{stem}-{number}.{ending}" if number > 1 else name)
+            with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+                file.write(text)
+                return path.name
+        raise AssertionError("unreachable")
 
     @property
     def shared(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,15 @@ def save(result: Result, folder: Path) -> Path:
             number += 1
             continue
         return path
+
+
+def keep_reports(folder: Path, path: Path) -> list[Path]:
+    """Move what measures have left in ``folder``, if anything, into a folder beside the result at ``path``."""
+    if not folder.exists():
+        return []
+    beside = path.with_suffix("")
+    beside.mkdir()
+    return [Path(shutil.move(one, beside)) for one in sorted(folder.iterdir())]
 
 
 def load(path: Path) -> Result:

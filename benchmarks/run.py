@@ -39,7 +39,7 @@ class Plan:
     Attributes:
         files: sizes of the trees.
         repeats: of everything.
-        seed: of the trees.
+        seed: of the trees and of other random choices.
         scale: how long is measured.
         measures, subjects: which; every pair that applies.
     """
@@ -111,7 +111,7 @@ def run(plan: Plan, result: Result, folder: Path, progress: Progress) -> None:
 def _round(plan: Plan, tree: Tree, files: int, number: int, result: Result, folder: Path, progress: Progress) -> None:
     turn = (number - 1) % len(plan.subjects)
     for subject in (*plan.subjects[turn:], *plan.subjects[:turn]):
-        host = _Host(subject, Bench(tree, plan.scale, folder))
+        host = _Host(subject, Bench(tree, plan.scale, folder, plan.seed))
         try:
             for measure in plan.measures:
                 if not measure.applies(subject):

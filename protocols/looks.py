@@ -42,6 +42,7 @@ class Look:
         path: below the root of the source, without a slash at its beginning; empty for the root.
         depth: levels of children that are wanted; :data:`WHOLE`: all.
         epoch: session of the agent that is meant; 0 until Fusion passes it on.
+        later: it is not to be begun yet, only known of: another one for the same question is under way.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Look:
     path: bytes
     depth: int = WHOLE
     epoch: int = 0
+    later: bool = False
 
 
 @message("looked")

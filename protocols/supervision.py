@@ -80,7 +80,7 @@ class Policy:
     Attributes:
         backoff: delays between starts.
         ladder: what follows when it fails again and again.
-        hello_seconds: from spawn (or adoption) to Hello.
+        hello_seconds: from spawn (or adoption) to Hello, of one that no signal has stopped.
         configure_seconds: until an unanswered configuration is sent again.
         silent_seconds: without a beat: hung.
         stalled_seconds: with work outstanding and no counter moving: hung.
@@ -461,6 +461,8 @@ class Supervisor:
     _seen_at: float | None = None
     _seen_cpu: int = 0
     _asleep: float = 0.0
+    #: Since when it is seen stopped by a signal; None: it is not.
+    _frozen_at: float | None = None
     #: It ended while no control actor was there to see it.
     _missed: bool = False
     _effects: list[Effect] = attrs.Factory(list)
@@ -532,6 +534,8 @@ class Supervisor:
             times.append(self._beat_at + self._silent_seconds)
         if self.state is State.RUNNING and self._outstanding:
             times.append(self._progress_at + self.policy.stalled_seconds)
+        if self._frozen_at is not None and (self.state is State.STARTING or self.state in CONNECTED):
+            times.append(self._frozen_at + self.policy.silent_seconds)
         return min(times, default=None)
 
     _outstanding: bool = False
@@ -574,6 +578,7 @@ class Supervisor:
         self.token, self.pid, self.running, self._given, self._told = "", 0, 0, 0, False
         self._outstanding = False
         self._seen_at, self._asleep, self._killed_at, self._struck_at = None, 0.0, None, None
+        self._frozen_at = None
         if not self.wanted:
             self._enter(State.STOPPED)
         elif self.held:
@@ -736,6 +741,7 @@ class Supervisor:
 
     def _seen(self, event: Seen, now: float) -> None:
         """Time in which it could not run is taken out of what counts against it."""
+        self._seen_starting(event, now)
         since, used = self._seen_at, event.cpu_ms - self._seen_cpu
         self._seen_at, self._seen_cpu = now, event.cpu_ms
         if since is None:
@@ -751,6 +757,13 @@ class Supervisor:
         self._beat_at = min(now, self._beat_at + passed)
         self._progress_at = min(now, self._progress_at + passed)
 
+    def _seen_starting(self, event: Seen, now: float) -> None:
+        """Whoever is stopped gets nowhere, however much time a start may take."""
+        if event.code != "T":
+            self._frozen_at = None
+        elif self._frozen_at is None:
+            self._frozen_at = now
+
     def _overused(self, event: Overuse, now: float) -> None:
         self._kill(event.text, event.what, now)
 
@@ -758,6 +771,7 @@ class Supervisor:
         """From now on it has to be heard."""
         self._beat_at = self._progress_at = now
         self._asleep = 0.0
+        self._frozen_at = None
 
     def _spawned(self, event: Spawned, now: float) -> None:
         self.pid = event.pid
@@ -844,10 +858,21 @@ class Supervisor:
     def _tick_starting(self, event: Tick, now: float) -> None:
         if self._due is not None and now >= self._due:
             self._hung(f"no Hello within {self.policy.hello_seconds:g} s", "protocol", now)
+        else:
+            self._tick_frozen(now)
+
+    def _tick_frozen(self, now: float) -> bool:
+        """Whether it has been stopped by a signal for too long; then it is on its way out."""
+        found = self._frozen_at is not None and now - self._frozen_at >= self.policy.silent_seconds
+        if found:
+            self._hung(f"stopped by a signal for {self.policy.silent_seconds:g} s", "hang", now)
+        return found
 
     def _tick_connected(self, event: Tick, now: float) -> None:
         if now - self._beat_at >= self._silent_seconds:
             self._hung(f"silent: no beat for {self._silent_seconds:g} s", "hang", now)
+        elif self._tick_frozen(now):
+            return
         elif (
             self.state is State.RUNNING and self._outstanding and now - self._progress_at >= self.policy.stalled_seconds
         ):
@@ -949,6 +974,7 @@ TRANSITIONS |= {
     (State.STARTING, Want): _S._want_later,
     (State.STARTING, Unwant): _S._unwant_drain,
     (State.STARTING, Restart): _S._restart_drain,
+    (State.STARTING, Seen): _S._seen_starting,
     (State.STARTING, Overuse): _S._overused,
     (State.STARTING, Greeted): _S._greeted,
     (State.STARTING, Beaten): _S._beaten_late,

@@ -38,6 +38,8 @@ OPERATIONS = ("tree", "stats", "search")
 _ENQUIRIES = (JOBS, SESSIONS)
 #: Seconds that it may take to say it.
 _ENQUIRY_SECONDS = 2.0
+#: Seconds in which it hears of a job that another worker has just begun, and between two times it is asked.
+_UNHEARD_SECONDS, _UNHEARD_AGAIN = 1.5, 0.1
 #: Clients repeat themselves: parsed requests that are kept.
 _KEPT_REQUESTS = 2048
 #: Longer targets are not kept.
@@ -177,9 +179,16 @@ class Api:
     def _enquiry(self, jobs: Jobs, what: str, view: str, job: str) -> Later:
         """What the control actor knows of looks and links; 200 also when it does not say."""
 
-        async def wait() -> Answer:
+        async def ask() -> tuple[tuple[dict[str, Any], ...] | None, list[dict[str, Any]]]:
             rows = await jobs.enquire(what, view, _ENQUIRY_SECONDS)
-            shown = [_shown(row) for row in rows or () if not job or row.get("job_id") == job]
+            return rows, [_shown(row) for row in rows or () if not job or row.get("job_id") == job]
+
+        async def wait() -> Answer:
+            rows, shown = await ask()
+            with trio.move_on_after(_UNHEARD_SECONDS):
+                while job and rows is not None and not shown:
+                    await trio.sleep(_UNHEARD_AGAIN)
+                    rows, shown = await ask()
             if job and rows is not None and not shown:
                 body = {"error": "there is no such job", "field": "job_id", "value": job[:200]}
                 return Answer(404, json_object({**body, "accepted": f"one of those that {_VIEWS}{view}/{JOBS} names"}))

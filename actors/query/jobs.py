@@ -92,11 +92,11 @@ class Job:
         if refusal:
             self.done.set()
 
-    def looks(self) -> list[Look]:
+    def looks(self, *, later: bool = False) -> list[Look]:
         """What is still to be asked for."""
         view = self.question[0]
         return [
-            Look(id=self.id, view=view, agent=p.agent, source=p.source, path=p.path, depth=p.depth)
+            Look(id=self.id, view=view, agent=p.agent, source=p.source, path=p.path, depth=p.depth, later=later)
             for p in self.wanted
             if self.said[p.agent, p.source].state not in ENDED
         ]
@@ -168,6 +168,7 @@ class Jobs:
             self._counters["jobs_refused"] += 1
         elif question in self._running:
             self._waiting[question] = job
+            self._ask(job, later=True)
         else:
             self._begin(job)
         return job
@@ -178,8 +179,8 @@ class Jobs:
         self._running[job.question] = job
         self._ask(job)
 
-    def _ask(self, job: Job) -> None:
-        for look in job.looks():
+    def _ask(self, job: Job, *, later: bool = False) -> None:
+        for look in job.looks(later=later):
             self._say(look)  # what is lost is asked for again
 
     def hear(self, message: Look | Looked | Findings) -> None:

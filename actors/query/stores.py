@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from actors.query.cache import AnswerCache
 from actors.query.face import Face, FaceMaker
 from actors.query.freshness import EMPTY
-from fustor.treestore.environment import StoreMissingError, boottime_ns
+from fustor.treestore.environment import StoreMissingError, boottime_ns, inode_of
 from fustor.treestore.reader import Reader, Snapshot, SourceStatus, Status
 from protocols.errors import MachineError
 
-#: Time between two looks whether a store is there, or is another one (one stat(2) each).
-_LOOK_NS = 250_000_000
-#: Time between two tries to open what could not be opened.
+#: Time between two looks whether another store is there (one stat(2) each). As long as one worker has seen it and
+#: another has not, generations go back for who asks both.
+_LOOK_NS = 1_000_000
+#: Time between two tries to open the same file that could not be opened.
 _RETRY_NS = 1_000_000_000
 #: Freshness is computed anew when it is older than this; a millisecond is what the answers show.
 _FACE_NS = 1_000_000
@@ -96,6 +97,9 @@ class ViewStore:
             counters.setdefault(name, 0)
         self._current: _Open | None = None
         self._look_ns = 0
+        #: What could not be read, and when it may be tried again.
+        self._refused: tuple[int, int] | None = None
+        self._retry_ns = 0
         self._stored: Status | None = None
         self._maker = FaceMaker(view, None, lease_seconds)
         self._face = self._maker.at(0)
@@ -151,7 +155,10 @@ class ViewStore:
     def _look(self, now: int) -> None:
         """Open what is there, if it is not what is open; what was open stays until there is something else."""
         self._look_ns = now + (_LOOK_NS if self._current else 0)
-        if self._current is not None and not self._current.reader.replaced():
+        there = inode_of(self.path)
+        if there is None or (self._current is not None and there == self._current.reader.environment.inode):
+            return
+        if there == self._refused and now < self._retry_ns:
             return
         try:
             reader = Reader(self.path)
@@ -169,7 +176,8 @@ class ViewStore:
     def failed(self, error: MachineError) -> None:
         """Count and log that the store could not be read; the log has the 1st, 2nd, 4th, 8th, … time."""
         self._counters["store_failures"] += 1
-        self._look_ns = boottime_ns() + _RETRY_NS
+        self._refused = inode_of(self.path)
+        self._retry_ns = boottime_ns() + _RETRY_NS
         times = self._counters["store_failures"]
         if times & (times - 1) == 0:
             self._log.error("view %s can't be read (%d times): %s", self.view, times, error)

@@ -6,6 +6,7 @@ from benchmarks.bench import Measure
 from benchmarks.measures import (
     audit,
     burst,
+    chaos,
     configuration,
     disk,
     events,
@@ -47,5 +48,6 @@ MEASURES: tuple[Measure, ...] = (
     configuration.MEASURE,
     herd.MEASURE,
     repair.MEASURE,
+    chaos.MEASURE,
     audit.MEASURE,
 )

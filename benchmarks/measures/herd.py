@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import zmq
 
 from benchmarks.bench import Bench, Measure
+from benchmarks.chaos.lives import Lives
 from benchmarks.errors import WrongAnswerError
 from benchmarks.figures import percentile
 from benchmarks.herd import Fleet, on_core
@@ -26,7 +26,7 @@ from fustor.admin.client import Client
 from fustor.admin.daemons import Daemon
 from fustor.admin.ports import turn
 from fustor.admin.prepare import make_folder, prepare
-from fustor.admin.processes import Held, stop
+from fustor.admin.processes import stop
 from fustor.admin.state import State
 from fustor.runtime.keys import KeyPair, load_public, write_public, write_secret
 
@@ -150,16 +150,7 @@ class _Fusion:
 
     def kill(self) -> None:
         """Every process of it at once."""
-        table = self._table()
-        running = [slot["pid"] for slot in table["slots"] if slot["exit"] is None]
-        pids = [table["guardian"], table["control"]["pid"], *running]
-        held = [Held(pid) for pid in pids]
-        for number in (signal.SIGSTOP, signal.SIGKILL):  # nobody sees another one die
-            for one in held:
-                one.signal(number)
-        for one in held:
-            one.wait(_PATIENCE)
-            one.close()
+        Lives(self._state).kill_whole("fusion", _PATIENCE)
 
     def stop(self) -> None:
         """In an orderly way."""

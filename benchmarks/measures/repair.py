@@ -6,106 +6,21 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
-
-import attrs
 
 from benchmarks.beats import Beats
 from benchmarks.bench import Bench, Measure
 from benchmarks.errors import WrongAnswerError
+from benchmarks.eye import PAYLOADS, Eye
 from benchmarks.sample import Better, Sample
 from benchmarks.subjects.base import Subject
 from benchmarks.subjects.fustor import Fustor
 from benchmarks.web import until
-from fustor.admin.client import Client
 from fustor.admin.state import State
-from protocols.errors import FustorError
 
-#: Every payload of a Fusion and an agent as `fustor up` makes them. Each is killed once: a second death in a row is
-#: answered by a longer delay, on purpose.
-_PAYLOADS = {
-    "fusion": ("view.main", "query.0", "query.1"),
-    "local": ("watcher.data", "scanner.data.0", "scanner.data.1", "syncer.data"),
-}
-#: Seconds between two questions, that an answer may take before it is asked for again, and that all may take.
-_LOOK, _ANSWER, _PATIENCE = 0.005, 0.25, 60.0
+#: Seconds between two questions, and that all may take.
+_LOOK, _PATIENCE = 0.005, 60.0
 #: Seconds in which counters of everything come to Fusion: a beat and a heartbeat, twice.
 _SETTLE = 4.0
-
-
-@attrs.define
-class _Eye:
-    """
-    Fusion, asked again and again.
-
-    Attributes:
-        state: its state folder.
-        after: number of the last event that was seen.
-    """
-
-    state: State
-    after: int = 0
-    _client: Client | None = None
-
-    def ask(self, op: str, **args: str) -> Any:
-        """An answer, from whichever control actor is there."""
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                if self._client is None:
-                    self._client = Client(self.state, _ANSWER)
-                return self._client.admin(op, **args)
-            except FustorError:
-                self.close()
-                if time.monotonic() > deadline:
-                    raise
-
-    def close(self) -> None:
-        """Close the connection; another one is made when it is needed."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
-    def events(self) -> list[dict[str, Any]]:
-        """What has happened since the last call."""
-        found: list[dict[str, Any]] = []
-        while True:
-            answer = self.ask("events", after=str(self.after))
-            found += answer["events"]
-            if answer["next"] == self.after:
-                return found
-            self.after = answer["next"]
-
-    def pids(self, side: str) -> dict[str, int]:
-        """Payloads of a side that run, as Fusion knows it."""
-        for one in self.ask("payloads", agent=side)["sides"]:
-            return {status["name"]: status["pid"] for status in one["payloads"] if status["state"] == "running"}
-        return {}
-
-    def looked(self) -> dict[tuple[str, int], int]:
-        """How many entries each scanner process has looked at."""
-        (side,) = self.ask("payloads", agent="local")["sides"]
-        scanners = [status for status in side["payloads"] if status["name"].startswith("scanner.")]
-        return {(status["name"], status["pid"]): status["counters"].get("entries", 0) for status in scanners}
-
-    def link(self) -> dict[str, Any]:
-        """The agent."""
-        agents: list[dict[str, Any]] = self.ask("agents")["agents"]
-        return agents[0] if agents else {"link": "", "epoch": 0, "heartbeats": 0}
-
-    def wait_all(self) -> None:
-        """Until everything runs and the agent has been heard since its login."""
-        self.wait_payloads("fusion")
-        self.wait_agent()
-        self.wait_payloads("local")
-
-    def wait_payloads(self, side: str) -> None:
-        """Until all of one side run, by their own word."""
-        until(lambda: self.pids(side).keys() == set(_PAYLOADS[side]), f"the payloads of {side}", _PATIENCE, _LOOK)
-
-    def wait_agent(self) -> None:
-        """Until the agent is in session."""
-        until(lambda: self.link()["link"] == "online" and self.link()["heartbeats"], "the agent", _PATIENCE, _LOOK)
 
 
 def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
@@ -116,7 +31,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
             subject.start(bench.tree, folder)
             subject.wait_complete(bench.tree)
             assert subject.cluster is not None
-            eye = _Eye(State(subject.cluster.state))
+            eye = Eye(State(subject.cluster.state))
             eye.wait_all()
             with Beats(eye.state) as beats:
                 yield from _deaths(subject, eye, beats, bench)
@@ -132,7 +47,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
         with bench.state() as folder:
             subject.start(bench.tree, folder)
             assert subject.cluster is not None
-            eye = _Eye(State(subject.cluster.state))
+            eye = Eye(State(subject.cluster.state))
             eye.wait_all()
             pids = subject.pids()
             # As if its host were cut off: the guardian first, so that it replaces nobody.
@@ -156,19 +71,19 @@ def _seconds(metric: str, start: float, *, case: str, better: Better = "less") -
     return Sample(metric, (time.perf_counter() - start) * 1e3, "ms", better, case)
 
 
-def _silence(beats: Beats, eye: _Eye, start: float, *, case: str) -> Sample:
+def _silence(beats: Beats, eye: Eye, start: float, *, case: str) -> Sample:
     """The longest time without a heartbeat since ``start``, in dictated intervals."""
     return Sample(
         "longest silence", beats.longest(start) * 1e3 / eye.ask("status")["heartbeat_ms"], "intervals", "less", case
     )
 
 
-def _deaths(subject: Fustor, eye: _Eye, beats: Beats, bench: Bench) -> Iterator[Sample]:
+def _deaths(subject: Fustor, eye: Eye, beats: Beats, bench: Bench) -> Iterator[Sample]:
     """kill -9 of each payload, one after the other, and what is looked at again because of it."""
     before = eye.looked()
     time.sleep(2 * _SETTLE)
     yield Sample("entries looked at again", _again(eye, before), "entries", "less", case="nobody killed, for 8 s")
-    for side, names in _PAYLOADS.items():
+    for side, names in PAYLOADS.items():
         for name in names:
             eye.events()
             before, at = eye.looked(), time.monotonic()
@@ -182,12 +97,12 @@ def _deaths(subject: Fustor, eye: _Eye, beats: Beats, bench: Bench) -> Iterator[
             yield _silence(beats, eye, at, case="payload killed")
 
 
-def _again(eye: _Eye, before: dict[tuple[str, int], int]) -> int:
+def _again(eye: Eye, before: dict[tuple[str, int], int]) -> int:
     """Entries that scanners have looked at since ``before``."""
     return sum(count - before.get(process, 0) for process, count in eye.looked().items())
 
 
-def _hangs(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
+def _hangs(subject: Fustor, eye: Eye, beats: Beats) -> Iterator[Sample]:
     """One that does not move any more, on each side."""
     for side, name in (("fusion", "view.main"), ("local", "syncer.data")):
         eye.events()
@@ -199,7 +114,7 @@ def _hangs(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
         yield _silence(beats, eye, at, case="payload stopped (SIGSTOP)")
 
 
-def _follow(eye: _Eye, side: str, name: str, sign: str, start: float, *, case: str) -> Iterator[Sample]:
+def _follow(eye: Eye, side: str, name: str, sign: str, start: float, *, case: str) -> Iterator[Sample]:
     """When ``sign`` of trouble with a payload is at Fusion, and when it runs again."""
     seen = False
     deadline = time.monotonic() + _PATIENCE
@@ -219,7 +134,7 @@ def _follow(eye: _Eye, side: str, name: str, sign: str, start: float, *, case: s
     raise WrongAnswerError(f"{name}: {'not running again' if seen else 'nothing seen'} within {_PATIENCE:g} s")
 
 
-def _controls(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
+def _controls(subject: Fustor, eye: Eye, beats: Beats) -> Iterator[Sample]:
     """Control actors: the next one has adopted every payload, and the agent beats."""
     for side in ("fusion", "agent"):
         for number, word in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped (SIGSTOP)")):
@@ -246,7 +161,7 @@ def _controls(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
                 raise WrongAnswerError("a payload did not survive the death of its control actor")
 
 
-def _guardians(subject: Fustor, eye: _Eye, beats: Beats) -> Iterator[Sample]:
+def _guardians(subject: Fustor, eye: Eye, beats: Beats) -> Iterator[Sample]:
     """Guardians: everybody else goes on under a successor."""
     for side in ("fusion", "agent"):
         before = subject.pids()

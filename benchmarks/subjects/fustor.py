@@ -39,9 +39,11 @@ class Fustor:
         """``fustor up --detach``: returns with the first answer."""
         self.start_with(tree, folder)
 
-    def start_with(self, tree: Tree, folder: Path, *, source: str = "", limits: str = "", fusion: str = "") -> None:
-        """The same with lines added to agent.toml and fusion.toml, for what can't be measured otherwise."""
-        self.cluster = Cluster(Path(tree.root), folder / "state", source=source, limits=limits, fusion=fusion)
+    def start_with(
+        self, tree: Tree, folder: Path, *, source: str = "", limits: str = "", fusion: str = "", way: int = 0
+    ) -> None:
+        """The same with lines added to agent.toml and fusion.toml, or another way to Fusion (see ``Cluster``)."""
+        self.cluster = Cluster(Path(tree.root), folder / "state", source=source, limits=limits, fusion=fusion, way=way)
         self.web = Web(self.cluster.address, "/fs/tree")
 
     def wait_complete(self, tree: Tree) -> None:

@@ -1,34 +1,18 @@
 """
 The command line ``fustor``: one file per command, put together here. Errors become a line on stderr and an exit code.
+
+Only the command that is wanted is imported: all of them take longer than most take to answer.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import typer
 
-from fustor.admin import (
-    agents,
-    apikeys,
-    bundle,
-    config,
-    doctor,
-    down,
-    events,
-    keys,
-    orders,
-    payloads,
-    quarantine,
-    stacks,
-    stat,
-    status,
-    store,
-    tree,
-    up,
-    upgrade,
-)
 from fustor.admin.console import stderr
 from fustor.admin.exits import exit_code
 from fustor.admin.text import printable
@@ -41,9 +25,42 @@ Exit codes: 0 done, 1 something here failed, 2 the command or a configuration wa
 view or payload.
 """
 
+#: Command → where it is in this package; in the order of the help.
+_COMMANDS = {
+    "up": "up:command",
+    "down": "down:command",
+    "status": "status:command",
+    "agents": "agents:command",
+    "tree": "tree:command",
+    "stat": "stat:command",
+    "stacks": "stacks:command",
+    "payloads": "payloads:command",
+    "restart": "orders:restart",
+    "kill": "orders:kill",
+    "pause": "orders:pause",
+    "resume": "orders:resume",
+    "drain": "orders:drain",
+    "release": "orders:release",
+    "log": "orders:log",
+    "diagnose": "orders:diagnose",
+    "doctor": "doctor:command",
+    "events": "events:events",
+    "audit": "events:audit",
+    "upgrade": "upgrade:command",
+}
+#: The same for groups of commands: where they are put together.
+_GROUPS = {
+    "keys": "keys:group",
+    "api-keys": "apikeys:group",
+    "config": "config:group",
+    "bundle": "bundle:group",
+    "quarantine": "quarantine:group",
+    "store": "store:group",
+}
 
-def build() -> typer.Typer:
-    """The typer application."""
+
+def build(wanted: str = "") -> typer.Typer:
+    """The typer application with the command or group that is wanted; with all when it has none of that name."""
     app = typer.Typer(
         name="fustor",
         help=_HELP,
@@ -53,44 +70,33 @@ def build() -> typer.Typer:
         rich_markup_mode=None,  # brackets in help texts are meant as such
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.command("up")(up.command)
-    app.command("down")(down.command)
-    app.command("status")(status.command)
-    app.command("agents")(agents.command)
-    app.command("tree")(tree.command)
-    app.command("stat")(stat.command)
-    app.command("stacks")(stacks.command)
-    app.command("payloads")(payloads.command)
-    for order in (orders.restart, orders.kill, orders.pause, orders.resume, orders.drain, orders.release, orders.log):
-        app.command(order.__name__)(order)
-    app.command("diagnose")(orders.diagnose)
-    app.command("doctor")(doctor.command)
-    app.command("events")(events.events)
-    app.command("audit")(events.audit)
-    key_commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say who may connect to Fusion.")
-    for name, key_command in (("new", keys.new), ("enroll", keys.enroll), ("revoke", keys.revoke), ("list", keys.show)):
-        key_commands.command(name)(key_command)
-    app.add_typer(key_commands, name="keys")
-    api_keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say who may ask fs/tree over HTTP.")
-    for name, api_command in (("new", apikeys.new), ("revoke", apikeys.revoke), ("list", apikeys.show)):
-        api_keys.command(name)(api_command)
-    app.add_typer(api_keys, name="api-keys")
-    app.add_typer(config.build(), name="config")
-    app.command("upgrade")(upgrade.command)
-    app.add_typer(bundle.group(), name="bundle")
-    held = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work that has killed whoever handled it.")
-    held.command("list")(quarantine.list_command)
-    app.add_typer(held, name="quarantine")
-    checks = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on the tree store itself.")
-    checks.command("check")(store.check_command)
-    app.add_typer(checks, name="store")
+    app.callback()(_nothing)
+    everything = wanted not in _COMMANDS and wanted not in _GROUPS
+    for name, place in _COMMANDS.items():
+        if everything or name == wanted:
+            app.command(name)(_imported(place))
+    for name, place in _GROUPS.items():
+        if everything or name == wanted:
+            app.add_typer(_imported(place)(), name=name)
     return app
 
 
-def main() -> NoReturn:
+def _nothing() -> None:
+    # With a callback an application of one command keeps the name of its command.
+    pass
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"fustor.admin.{module}"), name)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        build()(prog_name="fustor")
+        build(words[0] if words else "")(words, prog_name="fustor")
     except FustorError as error:
         for line in str(error).splitlines():
             stderr().print(f"fustor: {printable(line)}", markup=False)

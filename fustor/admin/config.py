@@ -32,14 +32,14 @@ WaitOption = Annotated[
 ]
 
 
-def build() -> typer.Typer:
+def group() -> typer.Typer:
     """The group of commands."""
-    group = typer.Typer(
+    made = typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, help="Configurations of agents: sources, patterns, limits."
     )
     for command in (show, push, diff, history, rollback, unset):
-        group.command(command.__name__)(command)
-    return group
+        made.command(command.__name__)(command)
+    return made
 
 
 def show(

@@ -13,7 +13,7 @@ from fustor.admin.console import print_json, stderr, stdout
 from fustor.admin.exits import NotFoundError
 from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.text import moment, printable
-from fustor.runtime.audit import verify
+from fustor.runtime.chain import verify
 from protocols.errors import MachineError
 
 #: Seconds between two questions while following.

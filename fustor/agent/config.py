@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 
 from fustor.runtime import checks
-from fustor.runtime.audit import AuditLimits
 from fustor.runtime.cgroups import GroupLimits
+from fustor.runtime.chain import AuditLimits
 from fustor.runtime.config import ConfigFaults, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.deny import DataDeny

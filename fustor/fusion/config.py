@@ -13,13 +13,13 @@ from typing import Any
 import attrs
 
 from fustor.fusion.bundles import BundleStoreLimits
-from fustor.fusion.desired import DesiredLimits
 from fustor.fusion.events import FLEET
 from fustor.fusion.listening import listening
 from fustor.fusion.looks import LookLimits
+from fustor.fusion.revisions import DesiredLimits
 from fustor.runtime import checks
-from fustor.runtime.audit import AuditLimits
 from fustor.runtime.cgroups import GroupLimits
+from fustor.runtime.chain import AuditLimits
 from fustor.runtime.config import between, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.source import NAME

@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from fustor.fusion.revisions import DEFAULT, Revision, Revisions
+from fustor.fusion.revisions import DEFAULT, DesiredLimits, Revision, Revisions
 from fustor.runtime.audit import Audit
-from fustor.runtime.document import MOST_BYTES, check, digest_of, parse
+from fustor.runtime.document import check, digest_of, parse
 from fustor.runtime.source import NAME
 from protocols.errors import ConfigError, FustorError, MachineError, RequestError
 from protocols.messages import Document
@@ -37,26 +37,6 @@ _QUESTIONS = 1024
 _CACHED = 4
 #: Characters of a reason.
 REASON_CHARACTERS = 500
-
-
-def _between(low: int, high: int) -> Callable[[Any, attrs.Attribute[Any], int], None]:
-    def check_it(instance: Any, attribute: attrs.Attribute[Any], value: int) -> None:
-        if not low <= value <= high:
-            raise ConfigError(attribute.name, value, f"a number from {low} to {high} is accepted")
-
-    return check_it
-
-
-@attrs.frozen
-class DesiredLimits:
-    """
-    Attributes:
-        kept: revisions of each agent, and of the default; older ones are removed, and counted.
-        document_bytes: of one document.
-    """
-
-    kept: int = attrs.field(default=200, validator=_between(2, 100_000))
-    document_bytes: int = attrs.field(default=MOST_BYTES, validator=_between(64, MOST_BYTES))
 
 
 class Desired:

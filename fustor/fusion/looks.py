@@ -19,6 +19,8 @@ from protocols.looks import DONE, ENDED, REFUSED, WAITING, Look, Looked
 ANSWER_BYTES = 256 << 10
 #: Bytes of a row beside its path.
 _ROW_BYTES = 512
+#: Why a look is not begun.
+_AWAY = "the agent is not connected"
 
 
 @attrs.frozen
@@ -83,8 +85,11 @@ class Looks:
             known.names.add(name)
             if known.said.state in ENDED:
                 self._tell(name, known.said)
-            else:
-                self._pass_on(look)  # an agent that is away has not forgotten it, or begins anew
+            elif not look.later:
+                begins, known.look = known.look.later, look
+                # An agent that is away has not forgotten what it began, or begins anew.
+                if not self._pass_on(look) and begins:
+                    self.heard(look.agent, _said(look, REFUSED, _AWAY), now)
             return
         self._forget(now)
         refusal = ""
@@ -92,8 +97,8 @@ class Looks:
             refusal = "the view has no such source"
         elif len(self._known) >= self._limits.kept:
             refusal = f"{self._limits.kept} looks are under way (limits.looks, kept)"
-        elif not self._pass_on(look):
-            refusal = "the agent is not connected"
+        elif not look.later and not self._pass_on(look):
+            refusal = _AWAY
         if refusal:
             self.counters["looks_refused"] += 1
             self._tell(name, _said(look, REFUSED, refusal))

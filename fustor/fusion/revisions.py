@@ -21,6 +21,8 @@ from typing import Any
 
 import attrs
 
+from fustor.runtime.document import MOST_BYTES
+from protocols.bounds import between
 from protocols.errors import MachineError
 
 #: Of the tables; kept as SQLite's ``user_version``.
@@ -43,6 +45,18 @@ CREATE INDEX of_agent ON revisions (agent, number);
 CREATE TABLE removed (agent TEXT PRIMARY KEY, count INTEGER NOT NULL);
 """
 _COLUMNS = "number, agent, document, digest, author, role, reason, at"
+
+
+@attrs.frozen
+class DesiredLimits:
+    """
+    Attributes:
+        kept: revisions of each agent, and of the default; older ones are removed, and counted.
+        document_bytes: of one document.
+    """
+
+    kept: int = attrs.field(default=200, validator=between(2, 100_000))
+    document_bytes: int = attrs.field(default=MOST_BYTES, validator=between(64, MOST_BYTES))
 
 
 @attrs.frozen

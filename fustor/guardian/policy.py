@@ -19,7 +19,7 @@ class ControlPolicy:
         beat_timeout: seconds without a beat after which a frozen one (stopped by a signal) is killed; 0: silence is
             never judged.
         hang_timeout: the same of one that is not frozen: it may only be waiting for a processor.
-        start_timeout: the same before its first beat.
+        start_timeout: the same before its first beat. A frozen one gets nowhere then either.
         delay, delay_max, young: seconds, see above.
     """
 
@@ -33,8 +33,7 @@ class ControlPolicy:
         young: float,
     ) -> None:
         self._beat_timeout = beat_timeout
-        #: Seconds more for one that is not frozen.
-        self._more = max(0.0, hang_timeout - beat_timeout)
+        self._hang_timeout = max(hang_timeout, beat_timeout)
         self._start_timeout = start_timeout
         self._delay = delay
         self._delay_max = delay_max
@@ -42,37 +41,39 @@ class ControlPolicy:
         self._failures = 0
         self._started = 0.0
         self._start_at: float | None = 0.0
+        #: When it is looked at again; None: it is not judged.
         self._deadline: float | None = None
-        self._spared = False
+        #: When it is killed though it is not frozen.
+        self._until = 0.0
 
     def as_json(self) -> list[float | None]:
         """Plain data: what a new version of the guardian has to know."""
-        return [float(self._failures), self._started, self._start_at, self._deadline, float(self._spared)]
+        return [float(self._failures), self._started, self._start_at, self._deadline, 0.0, self._until]
 
     def restore(self, data: list[float | None]) -> None:
-        """From :meth:`as_json`; times are of the same clock."""
+        """From :meth:`as_json`; times are of the same clock. A version before this one tells no last moment."""
         failures, started, self._start_at, self._deadline, *more = data
-        self._spared = bool(more and more[0])
         self._failures = int(failures or 0)
         self._started = started or 0.0
+        told = more[1] if len(more) > 1 else None
+        self._until = told if told is not None else (self._deadline or 0.0) + self._hang_timeout
 
     def started(self, now: float) -> None:
         """It was started."""
         self._started = now
         self._start_at = None
-        self._deadline = now + self._start_timeout if self._beat_timeout else None
-        self._spared = True  # that was patience enough
+        self._deadline = now + self._beat_timeout if self._beat_timeout else None
+        self._until = now + self._start_timeout
 
     def beat(self, now: float) -> None:
         """It beat. Without effect once it was condemned: a process that is being killed can't beat itself free."""
         if self._deadline is not None:
             self._deadline = now + self._beat_timeout
-            self._spared = False
+            self._until = now + self._hang_timeout
 
     def hung_up(self, now: float) -> None:
         """It closed its channel: it is useless from now on. A second to exit by itself and tell why."""
-        self._deadline = now + 1.0
-        self._spared = True
+        self._deadline = self._until = now + 1.0
 
     def exited(self, now: float) -> float:
         """It has exited, or could not be started: the seconds until it is started again."""
@@ -100,12 +101,12 @@ class ControlPolicy:
             return ""
         # A judge who overslept (both were frozen or starved) does not judge: its beats may have been held up with us.
         if self._beat_timeout and now - self._deadline > self._beat_timeout:
+            self._until += now + self._beat_timeout - self._deadline
             self._deadline = now + self._beat_timeout
             return ""
-        if not self._spared and not frozen():
-            self._deadline += self._more
-            self._spared = True
-            return self.due(now)
+        if now < self._until and not frozen():
+            self._deadline = min(self._until, now + self._beat_timeout)
+            return ""
         self._deadline = None
         return "kill"
 

@@ -3,13 +3,15 @@ Opening the LMDB environment of a tree store, and refusing what is not ours, not
 
 Commits are not synced one by one: a killed process loses nothing, a power cut may tear the file. So a store is stamped
 with the boot it was written in and with a mark of a clean end; one that lacks the mark and was written in an earlier
-boot is not opened for writing. ``writemap`` is never used: a full disk would be a SIGBUS.
+boot is not opened for writing. ``writemap`` is never used, and the lock file has its room before it is mapped: a full
+disk would be a SIGBUS.
 
 What this module does not do: it decides nothing about a store that can't be used (the view sets it aside).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import uuid as uuids
@@ -28,6 +30,8 @@ from protocols.errors import MachineError
 META, TREE, FILES = b"meta", b"tree", b"files"
 #: Most sources of a view, and most readers at a time (LMDB: 126 by default).
 MAX_SOURCES, MAX_READERS = 1024, 512
+#: Name of LMDB's lock file; bytes of it for each reader and twice for its head (mdb.c: MDB_reader, MDB_txninfo).
+_LOCK, _READER_BYTES = "lock.mdb", 64
 #: Room for the map in bytes: address space, not disk, for the file is sparse and grows as needed.
 MAP_SIZE = 64 << 30
 
@@ -87,6 +91,15 @@ def data_file(path: str) -> str:
     return os.path.join(path, "data.mdb")
 
 
+def inode_of(path: str) -> tuple[int, int] | None:
+    """(device, inode) of the store that is at ``path`` now (one stat(2)); None: there is none that can be seen."""
+    try:
+        stat = os.stat(data_file(path))
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def _open(path: str, *, readonly: bool, map_size: int, max_readers: int) -> lmdb.Environment:
     try:
         return lmdb.open(
@@ -107,6 +120,32 @@ def _open(path: str, *, readonly: bool, map_size: int, max_readers: int) -> lmdb
         raise StoreUnusableError(f"{path}: not a tree store: {error}") from None
     except lmdb.Error as error:
         raise MachineError(f"{path}: the tree store can't be opened: {error}") from None
+
+
+def _reserve_lock(path: str, max_readers: int) -> None:
+    """
+    Room for LMDB's lock file: it is written to through a map, which on a full disk would be a SIGBUS (mmap(2)).
+
+    Raises:
+        StoreFullError: there is none.
+        MachineError: the file can't be made.
+    """
+    file = os.path.join(path, _LOCK)
+    try:
+        fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        size = os.fstat(fd).st_size
+        try:
+            os.posix_fallocate(fd, 0, size or (max_readers + 2) * _READER_BYTES)
+        except OSError:
+            if not size:
+                os.unlink(file)
+            raise
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFullError(f"{path}: no room for the tree store: {error.strerror}") from None
+        raise MachineError(f"{path}: the tree store can't be opened: {error.strerror}") from None
 
 
 def _verify(path: str, value: Callable[[bytes], bytes | None]) -> str:
@@ -173,6 +212,10 @@ def open_for_writing(path: str, *, map_size: int = MAP_SIZE, max_readers: int = 
         os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as error:
         raise MachineError(f"{path}: the folder can't be made: {error.strerror}") from None
+    if os.path.exists(os.path.join(path, _LOCK)) and not os.path.exists(data_file(path)):
+        # Who reads the one that was here could not follow: a process may open a folder but once.
+        raise StoreUnusableError(f"{path}: a tree store that has lost its file")
+    _reserve_lock(path, max_readers)
     env = _open(path, readonly=False, map_size=map_size, max_readers=max_readers)
     try:
         boot = boot_id()

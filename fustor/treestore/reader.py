@@ -10,7 +10,6 @@ gives the numbers from which the asker can tell).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -23,7 +22,6 @@ from fustor.treestore.environment import (
     GENERATION_KEY,
     Environment,
     boot_id,
-    data_file,
     open_for_reading,
     translate,
 )
@@ -388,14 +386,6 @@ class Reader:
             return Snapshot(self, env.begin(db=self.environment.tree))
         except lmdb.Error as error:
             raise translate(self.environment, error) from None
-
-    def replaced(self) -> bool:
-        """Another store, or none, is at the path now: open it anew (one stat(2))."""
-        try:
-            stat = os.stat(data_file(self.environment.path))
-        except OSError:
-            return True
-        return (stat.st_dev, stat.st_ino) != self.environment.inode
 
     def reclaim(self) -> int:
         """Free the slots of readers that died; how many (call it when a reader died)."""

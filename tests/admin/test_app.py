@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from fustor.admin.app import build
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,3 +40,18 @@ def test_wrong_usage(run_fustor: Run, arguments: tuple[str, ...]) -> None:
 
 def test_help_names_the_exit_codes(run_fustor: Run) -> None:
     assert "3 nothing runs" in run_fustor("--help").stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize("module", ["fustor.admin.app", "fustor.agent.daemon", "fustor.fusion.daemon"])
+def test_what_people_wait_for_does_not_import_what_it_does_not_need(module: str) -> None:
+    program = f"import {module}, sys; print(sorted({{'trio', 'fustor.admin.doctor'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_only_the_command_that_is_wanted_is_put_together() -> None:
+    everything = [command.name for command in build().registered_commands]
+    assert len(everything) == len(set(everything)) > 10
+    assert [command.name for command in build("status").registered_commands] == ["status"]
+    assert [group.name for group in build("keys").registered_groups] == ["keys"]
+    assert [command.name for command in build("none").registered_commands] == everything

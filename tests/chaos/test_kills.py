@@ -9,15 +9,14 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos.lives import Lives
 from fustor.admin.client import Client
 from fustor.admin.exits import NotRunningError
-from fustor.admin.processes import members
 from fustor.admin.state import State
 from protocols.errors import MachineError
 from tests.support.cluster import Cluster, Poller, until
@@ -42,38 +41,13 @@ SIGNALS = {
 }
 
 
-def frozen(pid: int) -> bool:
-    """It was stopped by a signal, or is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def token(pid: int) -> bytes:
-    """Of the life of a process; empty when it is gone."""
-    try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-    return next((one[13:] for one in variables if one.startswith(b"FUSTOR_TOKEN=")), b"")
-
-
 class Target(Cluster):
     """A cluster whose processes can be seen and hit."""
 
-    def members(self) -> dict[int, tuple[str, str]]:
-        """Pid → side and name of everybody who runs."""
-        found = {}
-        for side in State(self.state).sides:
-            found.update({pid: (side.name, name) for pid, name in members(side).items() if name})
-        return found
-
-    def twice(self) -> list[tuple[str, str]]:
-        """Who was started twice, and both run: two tokens. A child before its exec looks like its parent."""
-        lives = {(*who, token(pid)) for pid, who in self.members().items() if who[1] != "guardian"}
-        counts = Counter((side, name) for side, name, life in lives if life)
-        return [who for who, count in counts.items() if count > 1]
+    @property
+    def lives(self) -> Lives:
+        """Its processes."""
+        return Lives(State(self.state))
 
     def states(self) -> set[str]:
         """Of all payloads, and of the link, as the operator sees them; empty while nobody answers."""
@@ -85,22 +59,14 @@ class Target(Cluster):
         states = {one["state"] for side in (status, *status["agents"]) for one in side["payloads"]}
         return states | {agent["link"] for agent in status["agents"]}
 
-    def is_able(self, pid: int, side: str) -> bool:
-        """It is not frozen, and its program runs: a child between fork and exec ends with its guardian."""
-        try:
-            guardian = int((self.state / side / "run" / "guardian.pid").read_text())
-        except (FileNotFoundError, ValueError):
-            guardian = 0
-        return not frozen(pid) and (pid == guardian or bool(token(pid)))
-
     def hit(self, rng: random.Random) -> list[str]:
         """One, two, or half of all; of each side somebody is left who can start the rest."""
-        running = sorted(self.members().items(), key=lambda item: item[1])
+        running = sorted(self.lives.members().items(), key=lambda item: item[1])
         rng.shuffle(running)
         victims = running[: rng.choice([1, 1, 1, 2, len(running) // 2])]
         for side in ("fusion", "agent"):
             mine = [item for item in running if item[1][0] == side]
-            if not any(item not in victims and self.is_able(item[0], side) for item in mine):
+            if not any(item not in victims and self.lives.is_able(item[0], side) for item in mine):
                 victims = [item for item in victims if item not in mine]
         told = []
         for pid, (side, name) in victims:
@@ -120,7 +86,7 @@ def target(tmp_path: Path) -> Iterator[Target]:
     made = Target(tmp_path / "root", tmp_path / "state", source=source, limits=LIMITS, fusion=LIMITS)
     yield made
     made.down()
-    assert made.members() == {}
+    assert made.lives.members() == {}
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -131,7 +97,7 @@ def test_whoever_is_hit_whenever(target: Target, tmp_path: Path, seed: int) -> N
     outside.mkdir()
     mischief = Mischief(os.fsencode(top), os.fsencode(outside), random.Random(seed))
     target.assert_right()
-    before = sorted(target.members().values())
+    before = sorted(target.lives.members().values())
     told: list[str] = []
     # A request that a dying worker had is asked once more; none is refused.
     with Poller(target, retries=KILLS * 2) as poller:
@@ -140,8 +106,11 @@ def test_whoever_is_hit_whenever(target: Target, tmp_path: Path, seed: int) -> N
             for _ in range(20):
                 mischief.do()
             time.sleep(rng.random() * 0.6)  # any moment
-            assert target.twice() == [], told
-        until(lambda: sorted(target.members().values()) == before, f"everybody to run again\n{told}\n{target.logs()}")
+            assert target.lives.twice() == [], told
+        until(
+            lambda: sorted(target.lives.members().values()) == before,
+            f"everybody to run again\n{told}\n{target.logs()}",
+        )
         target.settled()
         until(lambda: poller.answers[-1]["state"] == "live", "a live answer")
     target.becomes_right()  # other names of a changed inode are right after their audit

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fustor.admin.client import Client
 from fustor.admin.processes import members
 from fustor.admin.state import State
 from tests.support.cluster import Cluster, until
@@ -48,13 +47,6 @@ class Soaked(Cluster):
         """Kill a payload, and wait until the next one of its name does its work."""
         before = self.kill(name)
         until(lambda: self.running().get(name, before) != before, f"another {name}")
-
-    def running(self) -> dict[str, int]:
-        """Payloads that do their work, as their shells say: name → pid."""
-        with Client(State(self.state)) as client:
-            status = client.admin("status")
-        every = [*status["payloads"], *(one for agent in status["agents"] for one in agent["payloads"])]
-        return {one["name"]: one["pid"] for one in every if one["state"] == "running"}
 
 
 def private(pid: int) -> int:

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,17 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, until
+from tests.support.elsewhere import mounted, unavailable
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("bindfs") is None or not os.access("/dev/fuse", os.W_OK), reason="needs bindfs and /dev/fuse"
-)
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "has bindfs")
+
+#: A scanner is stopped again and again here, whatever it has in hand: that is not held against the item, nor it.
+LIMITS = """
+[limits.quarantine]
+deaths = 100
+[limits.shell.backoff]
+cap_seconds = 0.5
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +42,18 @@ def backing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, backing: Path) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
-    root = folder / "root"
-    root.mkdir()
-    subprocess.run(["bindfs", "-o", "attr_timeout=0,entry_timeout=0", backing, root], check=True)
-    try:
+    with mounted(backing, folder / "root"):
         made = Cluster(
-            root, folder / "state", source="fast_audit_seconds = 3600\nfull_audit_seconds = 1000000\nscanners = 1"
+            folder / "root",
+            folder / "state",
+            source="fast_audit_seconds = 3600\nfull_audit_seconds = 1000000\nscanners = 1",
+            limits=LIMITS,
         )
         try:
             made.settled()
             yield made
         finally:
             made.down()
-    finally:
-        subprocess.run(["umount", "--lazy", root], check=True)
 
 
 def looked(cluster: Cluster, path: bytes, **more: str | int) -> dict[str, Any]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cluster import Cluster, Poller
+from tests.support.elsewhere import mounted, unavailable
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("bindfs") is None or not os.access("/dev/fuse", os.W_OK), reason="needs bindfs and /dev/fuse"
-)
+pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "has bindfs")
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +32,12 @@ def backing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, backing: Path) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
-    root = folder / "root"
-    root.mkdir()
-    # No cache of attributes: what the audit asks is what is there.
-    subprocess.run(["bindfs", "-o", "attr_timeout=0,entry_timeout=0", backing, root], check=True)
-    try:
-        made = Cluster(root, folder / "state", source="fast_audit_seconds = 0.5\nfull_audit_seconds = 1")
+    with mounted(backing, folder / "root"):
+        made = Cluster(folder / "root", folder / "state", source="fast_audit_seconds = 0.5\nfull_audit_seconds = 1")
         try:
             yield made
         finally:
             made.down()
-    finally:
-        subprocess.run(["umount", "--lazy", root], check=True)
 
 
 def test_the_blind_spot_is_named(cluster: Cluster) -> None:

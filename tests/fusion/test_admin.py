@@ -14,9 +14,10 @@ import zmq
 from fustor.fusion.admin import OPERATIONS, SLOW, Administration
 from fustor.fusion.bundles import BundleStore, BundleStoreLimits
 from fustor.fusion.config import build
-from fustor.fusion.desired import Desired, DesiredLimits
+from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.orders import Orders
+from fustor.fusion.revisions import DesiredLimits
 from fustor.runtime.audit import Audit
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.shell import Shell

@@ -33,8 +33,8 @@ class Between:
         return self.online
 
 
-def look(id: str = "1", agent: str = "a", source: str = "s", view: str = "main", path: bytes = b"x") -> Look:  # noqa: A002
-    return Look(id=id, view=view, agent=agent, source=source, path=path)
+def look(id: str = "1", *, source: str = "s", view: str = "main", path: bytes = b"x", later: bool = False) -> Look:  # noqa: A002
+    return Look(id=id, view=view, agent="a", source=source, path=path, later=later)
 
 
 def said(state: str, id: str = "1", source: str = "s", text: str = "") -> Looked:  # noqa: A002
@@ -84,6 +84,19 @@ def test_an_agent_that_goes_away_meanwhile_is_asked_when_it_is_back() -> None:
     between.online = True
     between.looks.wanted("query.0", look(), 2.0)
     assert len(between.passed) == 2
+
+
+def test_one_that_is_to_follow_is_known_before_it_begins() -> None:
+    between = Between()
+    between.looks.wanted("query.0", look(later=True), 0.0)
+    assert (between.passed, between.looks.rows("main", 1.0)[0]["state"]) == ([], "waiting")
+    between.looks.wanted("query.0", look(), 2.0)
+    assert between.passed == [look()]
+    between.looks.wanted("query.0", look("2", later=True), 3.0)
+    between.online = False
+    between.looks.wanted("query.0", look("2"), 4.0)
+    ((name, looked),) = between.told
+    assert (name, looked.id, looked.state) == ("query.0", "2", REFUSED)
 
 
 def test_what_nobody_asked_for_changes_nothing() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fustor.runtime.audit import verify
+from fustor.runtime.chain import verify
 from protocols.orders import KINDS
 from tests.support.sides import Sides, running, until
 

@@ -13,6 +13,13 @@ def policy(beat_timeout: float = 1.5) -> ControlPolicy:
     return ControlPolicy(beat_timeout, hang_timeout=4, start_timeout=15, delay=0.2, delay_max=5, young=5)
 
 
+def wake(control: ControlPolicy) -> float:
+    """When it wants to be asked."""
+    found = control.wake_at()
+    assert found is not None
+    return found
+
+
 def test_it_is_started_at_once() -> None:
     control = policy()
     assert control.due(100.0) == "start"
@@ -48,12 +55,22 @@ def test_a_long_life_makes_up_for_all() -> None:
 def test_before_the_first_beat_there_is_more_time() -> None:
     control = policy()
     control.started(100.0)
-    assert control.wake_at() == 115.0
-    assert control.due(114.9) == ""
-    assert control.due(115.0) == "kill"
+    for _ in range(9):
+        assert control.due(100.1) == ""
+        assert control.due(wake(control), lambda: False) == ""
+    assert wake(control) == 115.0
+    assert control.due(115.0, lambda: False) == "kill"
     # It was told once; until the death is seen there is nothing to do.
     assert control.due(116.0) == ""
     assert control.wake_at() is None
+
+
+def test_who_is_frozen_before_the_first_beat_gets_nowhere() -> None:
+    control = policy()
+    control.started(100.0)
+    assert control.due(101.5, lambda: False) == ""
+    assert control.wake_at() == 103.0
+    assert control.due(103.0, lambda: True) == "kill"
 
 
 def test_silence_after_beats() -> None:
@@ -73,6 +90,7 @@ def test_one_that_is_not_frozen_has_more_time() -> None:
     for beat in (101.0, 110.0):
         control.beat(beat)
         assert control.due(beat + 1.5, lambda: False) == ""
+        assert control.due(beat + 3.0, lambda: False) == ""
         assert control.wake_at() == beat + 4
         assert control.due(beat + 3.9, lambda: True) == ""
     assert control.due(114.0, lambda: False) == "kill"
@@ -83,6 +101,7 @@ def test_that_one_had_more_time_is_handed_over() -> None:
     before.started(100.0)
     before.beat(100.0)
     assert before.due(101.5, lambda: False) == ""
+    assert before.due(103.0, lambda: False) == ""
     after.restore(before.as_json())
     assert after.wake_at() == 104.0
     assert after.due(104.0, lambda: False) == "kill"
@@ -91,8 +110,8 @@ def test_that_one_had_more_time_is_handed_over() -> None:
 def test_a_condemned_one_does_not_beat_itself_free() -> None:
     control = policy()
     control.started(100.0)
-    assert control.due(115.0) == "kill"
-    control.beat(115.1)
+    assert control.due(101.5) == "kill"
+    control.beat(101.6)
     assert control.wake_at() is None
 
 

@@ -404,6 +404,22 @@ def test_time_without_a_processor_does_not_count_but_spinning_and_standing_do() 
     assert feed(stopped, Seen("t1", "T", 0), Tick(), now=3.0) == [Kill(signal.SIGUSR1)]
 
 
+def test_a_start_may_take_long_but_who_is_stopped_gets_nowhere() -> None:
+    spawned, found, busy = make(), make(), make()
+    feed(spawned, Want(5), Spawned("t1", 100))
+    feed(found, Found("t1", 77, 5))
+    feed(busy, Want(5), Spawned("t1", 100), Greeted("t1", 0), Beaten("t1", 5, "starting"))
+    for supervisor in (spawned, found, busy):
+        for second in range(1, 4):
+            assert feed(supervisor, Seen("t1", "T", 0), Tick(), now=float(second)) == []
+        # It went on: nothing of the time before counts.
+        assert feed(supervisor, Seen("t1", "S", 0), Seen("t1", "T", 0), Tick(), now=4.0) == []
+        assert feed(supervisor, Seen("t1", "T", 0), Tick(), now=6.9) == []
+        assert feed(supervisor, Tick(), now=7.0) == [Kill(signal.SIGUSR1)]
+        feed(supervisor, Exited("t1", "signal 6", "signal"), now=7.1)
+        assert supervisor.cause == "hang"
+
+
 def test_paused_is_never_silent_and_resumed_it_has_to_be_heard() -> None:
     supervisor = running()
     assert feed(supervisor, Pause()) == [Kill(signal.SIGSTOP)]

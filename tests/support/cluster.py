@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,26 +24,10 @@ from urllib.parse import quote
 import attrs
 
 from tests.support.oracle import Difference, Entry, compare, walk
+from tests.support.waiting import PATIENCE as PATIENCE
+from tests.support.waiting import until as until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-#: How long anything may take before a test gives up on it. Not an expectation.
-PATIENCE = 150.0
-
-
-def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """
-    The first true value of ``condition``.
-
-    Raises:
-        AssertionError: it did not become true; names ``what``.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {patience:g} s for: {what}"
-        time.sleep(0.02)
 
 
 @attrs.frozen
@@ -71,6 +55,7 @@ class Cluster:
         fusion: text appended to fusion.toml.
         limits: text appended to agent.toml.
         wrapper: a command that runs ``fustor up``, in front of it.
+        way: port by which the agent's control actor reaches Fusion; 0: Fusion's own. Data goes where Fusion says.
     """
 
     def __init__(
@@ -82,12 +67,13 @@ class Cluster:
         limits: str = "",
         fusion: str = "",
         wrapper: Sequence[str] = (),
+        way: int = 0,
     ) -> None:
         self.root = root
         self.state = state
         self._wrapper = wrapper
-        if source or limits or fusion:
-            self._prepare(source, limits, fusion)
+        if source or limits or fusion or way:
+            self._prepare(source, limits, fusion, way)
         self.up()
 
     def command(
@@ -107,7 +93,7 @@ class Cluster:
         )
         return done
 
-    def _prepare(self, source: str, limits: str, fusion: str) -> None:
+    def _prepare(self, source: str, limits: str, fusion: str, way: int) -> None:
         """Write the files as ``up`` does, then add to them."""
         from fustor.admin.prepare import make_folder, prepare
         from fustor.admin.state import State
@@ -120,6 +106,8 @@ class Cluster:
         for line in source.strip().splitlines():
             key = line.split("=")[0].strip()
             text = "\n".join(kept for kept in text.splitlines() if kept.split("=")[0].strip() != key) + "\n"
+        if way:
+            text = text.replace(f'fusion = "{state.fusion_config()["control"]}"', f'fusion = "tcp://127.0.0.1:{way}"')
         agent.write_text(text.rstrip("\n") + "\n" + source.strip() + "\n\n" + limits.strip() + "\n")
         if fusion:
             file = self.state / "fusion.toml"
@@ -131,6 +119,11 @@ class Cluster:
         config = tomllib.loads((self.state / "fusion.toml").read_text())
         host, _, port = str(config["fusion"]["http"]).rpartition(":")
         self.address = (host, int(port))
+
+    def control_port(self) -> int:
+        """Where Fusion hears agents."""
+        config = tomllib.loads((self.state / "fusion.toml").read_text())
+        return int(str(config["fusion"]["control"]).rpartition(":")[2])
 
     def down(self) -> None:
         """Stop, and see that nothing is left."""
@@ -246,6 +239,16 @@ class Cluster:
         """``fustor status --json``."""
         found: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
         return found
+
+    def running(self) -> dict[str, int]:
+        """Payloads that do their work, as their shells say: name → pid."""
+        from fustor.admin.client import Client
+        from fustor.admin.state import State
+
+        with Client(State(self.state)) as client:
+            status = client.admin("status")
+        every = [*status["payloads"], *(one for agent in status["agents"] for one in agent["payloads"])]
+        return {one["name"]: one["pid"] for one in every if one["state"] == "running"}
 
     def logs(self) -> str:
         """The last lines of every log, for messages of failed tests."""

@@ -26,12 +26,18 @@ _NAMES = [
 
 
 class Mischief:
-    """Works below ``root``; ``outside`` is a folder beside it, for what moves out and in again."""
+    """
+    Works below ``root``; ``outside`` is a folder beside it, for what moves out and in again.
 
-    def __init__(self, root: bytes, outside: bytes, rng: random.Random) -> None:
+    Without ``links`` no file gets a second name: the first one's number of links is not followed by events
+    (docs/adr/0008-what-a-watermark-claims.md).
+    """
+
+    def __init__(self, root: bytes, outside: bytes, rng: random.Random, *, links: bool = True) -> None:
         self.root = root
         self.outside = outside
         self.rng = rng
+        self._links = links
         self._parked = 0
         #: Inodes that have had more than one name at some moment.
         self.linked: set[int] = set()
@@ -59,6 +65,8 @@ class Mischief:
         kinds = [self.write] * 3 + [self.mkdir] * 2 + [self.rename] * 3
         kinds += [self.append, self.truncate, self.chmod, self.touch, self.makedirs, self.delete, self.remove_tree]
         kinds += [self.link, self.symlink, self.special, self.move_out, self.move_in, self.replace]
+        if not self._links:
+            kinds.remove(self.link)
         with contextlib.suppress(OSError):
             self.rng.choice(kinds)()
 

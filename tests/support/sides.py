@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,10 @@ from fustor.runtime.keys import KeyPair, load_or_create, load_secret, write_publ
 from fustor.runtime.sockets import ClientCurve, open_socket
 from protocols.codec import decode, encode
 from protocols.messages import AdminReply, AdminRequest
+from tests.support.waiting import PATIENCE as PATIENCE
+from tests.support.waiting import until as until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-#: How long anything may take before a test gives up on it. Not an expectation.
-PATIENCE = 60.0
-
 STAND_IN = """
 import ctypes
 import os
@@ -119,22 +118,6 @@ def build(config):
 
 run_actor("stand-in", build)
 """
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """
-    The first true value of ``condition``.
-
-    Raises:
-        AssertionError: it did not become true; names ``what``.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for: {what}"
-        time.sleep(0.02)
 
 
 def free_ports(count: int) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.writers import Change, Ledger, lies
+from tests.support.cluster import until
+from tests.support.writers import Change, Ledger, Truth, lies
 
 SECOND = 10**9
 LEDGER = [
@@ -33,6 +34,24 @@ LEDGER = [
 )
 def test_lies(as_of: float, received: float, sizes: dict[str, int], found: int) -> None:
     assert len(lies(LEDGER, as_of, received, sizes)) == found
+
+
+def test_claims_are_followed_one_after_the_other() -> None:
+    truth = Truth(LEDGER)
+    assert truth.lies(2.5, 2.6, {"n": 0}) == []
+    assert truth.lies(2.5, 7.5, {"g": 9}) == []
+    assert truth.lies(6.5, 6.6, {"n": 0, "g": 5}) == ["n: is there"]
+    assert truth.lies(8.5, 8.6, {"g": 5}) == ["g: 5, not 9"]
+
+
+def test_a_ledger_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, 1e6, 500)
+    until(lambda: any(tmp_path.glob("n*")), "the first new file")
+    ledger.stop()
+    changes = ledger.changes()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(change.name for change in changes if change.kind == "create")
+    } - {change.name for change in changes if change.kind == "unlink"}
 
 
 def test_a_ledger_tells_what_is_there_in_the_end(tmp_path: Path) -> None:

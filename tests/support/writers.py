@@ -2,7 +2,8 @@
 Writers: processes of their own that change a directory as fast as the disk takes it, or at a rate, keeping a ledger.
 
 As a program: ``writers.py files FOLDER COUNT``, ``writers.py chains FOLDER COUNT`` or ``writers.py ledger FOLDER
-SECONDS RATE``. The ledger goes to stdout, one JSON array a line: what was done to which name, and when.
+SECONDS RATE``. The ledger goes to stdout, one JSON array a line: what was done to which name, and when. SIGTERM ends a
+ledger early.
 
 What this module does not do: wait for anything to be indexed.
 """
@@ -12,10 +13,11 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -67,6 +69,10 @@ class Ledger:
     def __init__(self, folder: Path, seconds: float, rate: float) -> None:
         self._writer = start("ledger", folder, seconds, rate, stdout=subprocess.PIPE)
 
+    def stop(self) -> None:
+        """Let it end now."""
+        self._writer.send_signal(signal.SIGTERM)
+
     def changes(self) -> list[Change]:
         """Wait until it is done; everything that it did, in order."""
         text, _ = self._writer.communicate()
@@ -74,32 +80,58 @@ class Ledger:
         return [Change(*json.loads(line)) for line in text.splitlines()]
 
 
-def lies(changes: Iterable[Change], as_of: float, received: float, sizes: Mapping[str, int]) -> list[str]:
+class Truth:
     """
-    What an answer claims to contain and does not.
+    What a ledger's folder held, moment by moment, for answers in the order of what they claim.
 
     Args:
         changes: the whole ledger, in order.
-        as_of: what the answer claims, in seconds since 1970: as a float, exact to a microsecond.
-        received: when it had come.
-        sizes: name → size of the files in it.
     """
-    claimed, late = int(as_of * 1e9) - 1000, int(received * 1e9)
-    wanted: dict[str, int] = {}
-    maybe: set[str] = set()
-    for change in changes:
-        if change.before > late:
-            break
-        if change.after > claimed:
-            maybe.add(change.name)
+
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+        self._at = 0
+        self._wanted: dict[str, int] = {}
+
+    def lies(self, as_of: float, received: float, sizes: Mapping[str, int]) -> list[str]:
+        """
+        What an answer claims to contain and does not.
+
+        Args:
+            as_of: what the answer claims, in seconds since 1970: as a float, exact to a microsecond. Not before that of
+                the answer before.
+            received: when it had come.
+            sizes: name → size of the files in it.
+        """
+        claimed, late = int(as_of * 1e9) - 1000, int(received * 1e9)
+        changes, wanted = self._changes, self._wanted
+        while self._at < len(changes) and changes[self._at].after <= claimed:
+            change = changes[self._at]
             if change.kind == "unlink":
                 wanted.pop(change.name, None)
-        elif change.kind == "unlink":
-            wanted.pop(change.name, None)
-        else:
-            wanted[change.name] = change.size
-    found = [f"{name}: {sizes.get(name)}, not {size}" for name, size in wanted.items() if sizes.get(name, -1) < size]
-    return found + [f"{name}: is there" for name in sizes.keys() - wanted.keys() - maybe]
+            else:
+                wanted[change.name] = change.size
+            self._at += 1
+        maybe: set[str] = set()
+        gone: set[str] = set()
+        for number in range(self._at, len(changes)):
+            change = changes[number]
+            if change.before > late:
+                break
+            maybe.add(change.name)
+            if change.kind == "unlink":
+                gone.add(change.name)
+        found = [
+            f"{name}: {sizes.get(name)}, not {size}"
+            for name, size in wanted.items()
+            if sizes.get(name, -1) < size and name not in gone
+        ]
+        return found + [f"{name}: is there" for name in sizes.keys() - wanted.keys() - maybe]
+
+
+def lies(changes: Sequence[Change], as_of: float, received: float, sizes: Mapping[str, int]) -> list[str]:
+    """What one answer claims to contain and does not, see :meth:`Truth.lies`."""
+    return Truth(changes).lies(as_of, received, sizes)
 
 
 def _files(folder: str, count: int) -> None:
@@ -131,6 +163,8 @@ def _ledger(folder: str, seconds: float, rate: float) -> None:
             os.unlink(name)
         lines.append(json.dumps([kind, name, size, before, time.time_ns()]))
 
+    ended: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
     for number in range(GROWING):
         do("create", f"g{number}", 0)
     began = time.monotonic()
@@ -138,7 +172,7 @@ def _ledger(folder: str, seconds: float, rate: float) -> None:
         ahead = began + number / rate - time.monotonic()
         if ahead > 0:
             time.sleep(ahead)
-        if time.monotonic() - began > seconds:
+        if ended or time.monotonic() - began > seconds:
             break
         if number % 5 == 0:
             do("create", f"n{number}", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from fustor.treestore.environment import (
 from fustor.treestore.errors import StoreFullError, StoreMissingError, StoreUnusableError
 from fustor.treestore.format import pack_id
 from protocols.errors import MachineError
+from tests.support.kernel import cannot_mount, mount, mounts, umount
 
 SIZE = 1 << 24
 
@@ -129,3 +131,30 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_boottime_goes_on() -> None:
     assert 0 < boottime_ns() <= boottime_ns()
+
+
+def test_a_store_without_its_file_is_not_continued(tmp_path: Path) -> None:
+    """A reader has it open, and could open another one at the same place only in another folder."""
+    close_cleanly(write(tmp_path / "s"))
+    Path(data_file(str(tmp_path / "s"))).unlink()
+    with pytest.raises(StoreUnusableError, match="lost its file"):
+        write(tmp_path / "s")
+
+
+@pytest.mark.skipif(bool(cannot_mount()), reason=cannot_mount() or "can mount")
+def test_a_disk_that_is_full_is_said_and_kills_nobody(tmp_path: Path) -> None:
+    """LMDB writes to its lock file through a map: without room that was a SIGBUS."""
+    with mounts() as stack:
+        mount("-t", "tmpfs", "-o", "size=256k", "test", str(tmp_path))
+        stack.callback(umount, tmp_path)
+        filler = (tmp_path / "filler").open("wb", buffering=0)
+        stack.callback(filler.close)
+        (tmp_path / "s").mkdir()
+        with contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        for _ in range(2):
+            with pytest.raises(StoreFullError, match="no room"):
+                write(tmp_path / "s")
+        filler.truncate(0)
+        close_cleanly(write(tmp_path / "s"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from fustor.treestore.environment import source_key
+from fustor.treestore.environment import inode_of, source_key
 from fustor.treestore.errors import StoreMissingError, StoreUnusableError
 from fustor.treestore.format import Head, head_key, head_name, row_name, split_rows, unpack_chunk
 from fustor.treestore.reader import Found, Reader, SourceStatus, pack_source, unpack_source
@@ -221,16 +221,17 @@ def test_another_process_and_another_store(tmp_path: Path) -> None:
         Reader(str(path))
     uuid = written(path)
     reader = Reader(str(path))
-    assert (reader.uuid, reader.path, reader.replaced()) == (uuid, str(path), False)
+    assert (reader.uuid, reader.path) == (uuid, str(path))
+    inode = reader.environment.inode
     with reader.snapshot() as snapshot:
         assert snapshot.status().sources[0].state == "empty"
     assert written(path) == uuid
-    assert not reader.replaced()
+    assert inode_of(str(path)) == inode
     assert reader.reclaim() == 0
     path.rename(tmp_path / "aside")
-    assert reader.replaced()
+    assert inode_of(str(path)) is None
     assert written(path) != uuid
-    assert reader.replaced()
+    assert inode_of(str(path)) not in (None, inode)
     with reader.snapshot() as snapshot:  # the old one goes on
         assert snapshot.status().uuid == uuid
     reader.close()

@@ -49,7 +49,8 @@ class HttpLimits:
         header_seconds: from the first byte of a request to its last.
         idle_seconds: between requests.
         stall_seconds: a reader that takes nothing for so long is dropped.
-        linger_seconds: how long what a client still sends is thrown away after the last answer, so that it can read it.
+        linger_seconds: how long what a client still sends is thrown away after the last answer, so that it can read it;
+            and, when we stop, how long the first request of a new connection is waited for.
         connections: at once; above it the one that has been idle for longest is closed.
         gzip_bytes: bodies longer than this are coded when the client accepts it.
         unsent_bytes: what may wait in the kernel unsent before a connection counts as not writable.
@@ -133,9 +134,23 @@ class HttpServer:
                     connections.start_soon(self._stop_when, stop, accepting)
                     await self._accept(listener, connections)
                 self.closing = True
-                for connection in list(self.idle):
-                    connection.scope.cancel()
+                await self._dismiss()
             everything.cancel_scope.cancel()
+
+    async def _dismiss(self) -> None:
+        """
+        End the connections that wait for a request. One that has come already is answered, and who has only just
+        connected is about to ask: both were taken from whoever else accepts.
+        """
+        for connection in list(self.idle):
+            if connection.used and not connection.has_input():
+                connection.scope.cancel()
+        with trio.move_on_after(self.limits.linger_seconds):
+            while self.idle:
+                self._room = trio.Event()
+                await self._room.wait()
+        for connection in list(self.idle):
+            connection.scope.cancel()
 
     async def _stop_when(self, stop: trio.Event, accepting: trio.CancelScope) -> None:
         await stop.wait()
@@ -229,7 +244,7 @@ class _Work:
 class _Connection:
     """One client: reads requests, answers them in order."""
 
-    __slots__ = ("_parser", "_server", "_sock", "scope", "since", "state")
+    __slots__ = ("_parser", "_server", "_sock", "scope", "since", "state", "used")
 
     def __init__(self, server: HttpServer, sock: socket.socket) -> None:
         self._server = server
@@ -238,7 +253,18 @@ class _Connection:
         self.scope = trio.CancelScope()
         self.state = _IDLE
         self.since = server.tick
+        self.used = False
         server.idle[self] = None
+
+    def has_input(self) -> bool:
+        """Something has come, or the end of it: whoever waits for it is about to see it."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
     async def run(self) -> None:
         """Serve the connection to its end. Raises OSError when the peer or the network ends it."""
@@ -288,6 +314,7 @@ class _Connection:
             return None
         if not data:
             return _Work(ended=True)
+        self.used = True
         requests = parser.feed(data)
         # What is under way is neither idle nor late, from now on and not only when the task gets its turn.
         server.idle.pop(self, None)

@@ -113,6 +113,7 @@ class Agent:
         self.state = state
         self.looks: list[Look] = []
         self.rows: tuple[dict[str, object], ...] = ()
+        self.unheard = 0
         self.jobs = Jobs(self._hear, JobLimits(), {})
 
     def _hear(self, message: Look | Enquiry) -> bool:
@@ -121,7 +122,8 @@ class Agent:
             looked = Looked(id=message.id, agent=message.agent, source=message.source, state=self.state, text="no")
             trio.lowlevel.current_trio_token().run_sync_soon(self.jobs.hear, looked)
         else:
-            self.jobs.hear(Findings(request=message.request, rows=self.rows))
+            self.unheard -= 1
+            self.jobs.hear(Findings(request=message.request, rows=self.rows if self.unheard < 0 else ()))
         return True
 
 
@@ -178,6 +180,8 @@ def test_jobs_and_sessions_are_what_the_control_actor_says(site: Site) -> None:
     assert asked.ask("/api/v1/views/main/jobs/2")[1]["jobs"] == [{"job_id": "2", "path": "y"}]
     answer, body = asked.ask("/api/v1/views/main/jobs/3")
     assert (answer.status, body["field"]) == (404, "job_id")
+    agent.unheard = 2  # another worker has just begun it
+    assert asked.ask("/api/v1/views/main/jobs/1")[1]["jobs"][0]["job_id"] == "1"
     agent.rows = ({"agent": "a", "link": "online"},)
     assert asked.ask("/api/v1/views/main/sessions")[1]["sessions"] == [{"agent": "a", "link": "online"}]
     asked.stores.close()

@@ -100,9 +100,9 @@ async def test_who_comes_later_waits_for_the_next_and_all_of_them_for_the_same()
     second, third = line.jobs.want(QUESTION, ONE), line.jobs.want(QUESTION, ONE)
     assert second is third
     assert second is not first
-    assert [look.id for look in line.said] == [first.id]
+    assert [(look.id, look.later) for look in line.said] == [(first.id, False), (second.id, True)]
     line.hear(first, DONE)
-    assert [look.id for look in line.said] == [first.id, second.id]
+    assert [(look.id, look.later) for look in line.said[2:]] == [(second.id, False)]
     assert not second.done.is_set()
     line.hear(second, DONE)
     assert second.done.is_set()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.query import stores
 from actors.query.body import BodyLimits, LongBody
 from actors.query.fstree import tree
 from actors.query.params import TreeQuery
@@ -82,6 +83,24 @@ def test_nonsense_is_no_store_counted_and_logged_but_not_each_time(
         assert store.acquire() is None
     assert counters["store_failures"] == 1
     assert caplog.text.count("can't be read") == 1
+    store.close()
+
+
+def test_what_takes_the_place_of_nonsense_is_opened_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one worker goes on with the store before while another has the next one, and generations go back."""
+    monkeypatch.setattr(stores, "_RETRY_NS", 10**15)  # the nonsense itself is not tried again
+    path = tmp_path / "store"
+    Build(str(path)).write({b"one": file_row()})
+    counters: dict[str, int] = {}
+    store = ViewStore("main", str(path), 60, counters, LOG)
+    assert names(store) == ["one"]
+    (tmp_path / "rubbish").write_bytes(b"nonsense" * 2000)
+    (tmp_path / "rubbish").rename(path / "data.mdb")
+    until(lambda: names(store) == ["one"] and counters["store_failures"] == 1)
+    path.rename(tmp_path / "aside")
+    Build(str(path)).write({b"two": file_row()})
+    until(lambda: names(store) == ["two"])
+    assert counters == {"store_opened": 2, "store_failures": 1}
     store.close()
 
 

@@ -469,6 +469,24 @@ async def test_stop_finishes_what_is_under_way_and_takes_nothing_new() -> None:
         assert running.server.connections == 0
 
 
+async def test_who_had_connected_before_the_stop_is_answered() -> None:
+    """Nobody else can: the connection was taken from the queue that all workers share."""
+    async with serving(HttpLimits(linger_seconds=20)) as running:
+        late, asking, kept = [Client(await running.connect()) for _ in range(3)]
+        await running.until("http_connections", 3)
+        assert (await kept.ask("/x"))[0].status_code == 200
+        await asking.stream.send_all(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+        running.stop.set()
+        assert await drain(kept.stream) == b""
+        assert (await drain(asking.stream)).startswith(b"HTTP/1.1 200 ")
+        assert not running.returned.is_set()
+        response, _ = await late.ask("/x")
+        assert (response.status_code, dict(response.headers)[b"connection"]) == (200, b"close")
+        await late.stream.aclose()
+        with trio.fail_after(10):
+            await running.returned.wait()
+
+
 async def test_peers_that_vanish_leave_nothing_behind() -> None:
     async with serving() as running:
         for number in range(60):
