@@ -44,9 +44,16 @@ class Login:
     instance: str = ""
 
 
+#: In the place of a source: where bundles are fetched, at both endpoints.
+BUNDLES = ""
+
+
 @record
 class Endpoints:
-    """Where one source sends its data: zmq endpoints of the view's PULL and PUB, and the view's CURVE public key."""
+    """
+    Where one source sends its data: zmq endpoints of the view's PULL and PUB, and the view's CURVE public key. Under
+    the name :data:`BUNDLES`, which is no source's: where a query worker answers.
+    """
 
     source: str
     data: str

@@ -30,6 +30,7 @@ class QueryLimits:
         http_connections: at once.
         http_gzip_bytes: longer bodies are coded when the client accepts gzip.
         query_whole_bytes: records of an answer that is sent whole.
+        query_bundle_bytes_per_second: of a bundle, to one agent.
         query_slice_bytes: of a long answer, at once; the size of a body frame over zmq.
         query_wait_seconds: how long the copying of a long answer, and so its snapshot, may wait for a slower reader.
         query_cache_bytes: of rendered answers that are kept for when they are asked for again, for each view; 0: none.
@@ -60,6 +61,7 @@ class QueryLimits:
     http_gzip_bytes: int = attrs.field(default=1 << 10, validator=between(0, 1 << 30))
     query_whole_bytes: int = attrs.field(default=64 << 10, validator=between(1, 16 << 20))
     query_slice_bytes: int = attrs.field(default=256 << 10, validator=between(1 << 10, 16 << 20))
+    query_bundle_bytes_per_second: float = attrs.field(default=50e6, validator=between(1e3, 1e12))
     query_wait_seconds: float = attrs.field(default=1.0, validator=between(0, 3600))
     query_cache_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
     query_spool_bytes: int = attrs.field(default=16 << 20, validator=between(0, 1 << 34))
@@ -124,6 +126,7 @@ class QueryConfig:
         api_keys: folder of the keys of those who may ask over HTTP; empty: everybody may.
         own_key: digest of the key of this host's own programs; empty: there is none.
         is_open: everybody may ask as long as there has been no key.
+        bundles: folder of the bundles that agents may fetch; empty: there are none.
         lease_seconds: a watermark older than this makes a source stale.
         limits: see QueryLimits.
     """
@@ -138,6 +141,7 @@ class QueryConfig:
     api_keys: str = ""
     own_key: str = ""
     is_open: bool = False
+    bundles: str = ""
     lease_seconds: float = attrs.field(default=3.0, validator=between(0.1, 86400))
     limits: QueryLimits = QueryLimits()
 

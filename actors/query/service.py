@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import trio
@@ -14,11 +14,12 @@ import zmq
 
 from actors.query.answer import Answer, Later
 from actors.query.api import Api
+from actors.query.bundles import OPERATION, Bundles
 from actors.query.config import QueryConfig, parse
 from actors.query.http.request import Request
 from actors.query.http.server import HttpServer
 from actors.query.jobs import Jobs
-from actors.query.router import Router
+from actors.query.router import Ask, Router
 from actors.query.stores import Stores
 from fustor.runtime.access import ApiKeys
 from fustor.runtime.actor import Host
@@ -113,6 +114,15 @@ async def _serve_http(server: HttpServer, listener: socket.socket, stop: trio.Ev
     nursery.cancel_scope.cancel()
 
 
+def _asker(api: Api, bundles: Bundles) -> Ask:
+    """What is asked over zmq: of views, and for bundles."""
+
+    def ask(operation: str, view: str, params: Mapping[str, bytes], if_none_match: str) -> Answer | Later:
+        return bundles.ask(params) if operation == OPERATION else api.ask(operation, view, params, if_none_match)
+
+    return ask
+
+
 async def _serve_zmq(
     host: Host, config: QueryConfig, api: Api, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
@@ -134,7 +144,7 @@ async def _serve_zmq(
                 task_status.started(raw.getsockopt_string(zmq.LAST_ENDPOINT))
                 router = Router(
                     mesh,
-                    api.ask,
+                    _asker(api, Bundles(config.bundles, config.limits.query_bundle_bytes_per_second)),
                     host.counters,
                     host.log,
                     admit=fence.user_of,

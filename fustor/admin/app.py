@@ -46,6 +46,7 @@ _COMMANDS = {
     "doctor": "doctor:command",
     "events": "events:events",
     "audit": "events:audit",
+    "upgrade": "upgrade:command",
 }
 #: The same for groups of commands: where they are put together.
 _GROUPS = {

@@ -1,11 +1,13 @@
 """
-``fustor bundle``: the data plane of this program as one signed file. Needs no Fusion; belongs where releases are made.
+``fustor bundle``: the data plane of this program as one signed file. Making one needs no Fusion and belongs where
+releases are made.
 
-What this module does not do: carry bundles to Fusion or agents, or apply them.
+What this module does not do: let agents run one (``fustor upgrade`` does).
 """
 
 from __future__ import annotations
 
+import base64
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +16,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from fustor.admin.client import Client
 from fustor.admin.console import print_json, stderr, stdout
-from fustor.admin.options import JsonOption
+from fustor.admin.options import JsonOption, StateOption, chosen_state
 from fustor.admin.text import duration, moment, printable, size
 from fustor.bundle import keys, signature
 from fustor.bundle.build import build as build_bundle
@@ -35,6 +38,8 @@ DaysOption = Annotated[
     float, typer.Option("--days", metavar="N", min=0.001, max=36_500, help="Until the signature expires.")
 ]
 _DAY = 86_400
+#: Bytes of one piece on the way to Fusion, and seconds that it may take with one: the last is checked.
+PIECE_BYTES, PUSH_SECONDS = 256 << 10, 60.0
 
 
 def group() -> typer.Typer:
@@ -42,8 +47,9 @@ def group() -> typer.Typer:
     made = typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, help="The data plane as one signed file, for hot upgrades."
     )
-    for command in (build, keygen, sign, verify, inspect):
+    for command in (build, keygen, sign, verify, inspect, push, remove):
         made.command(command.__name__)(command)
+    made.command("list")(listed)
     return made
 
 
@@ -167,6 +173,52 @@ def inspect(
             for path, one in bundle.manifest.files.items():
                 listing.add_row(Text(str(one.size)), Text(one.sha256), Text(path))
             stdout().print(listing)
+
+
+def push(file: FileArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Give a bundle to Fusion, for agents to fetch; fustor upgrade lets them run it."""
+    with opened(str(file)) as bundle:
+        bundle.check()
+        digest, total = bundle.digest, file.stat().st_size
+    with Client(chosen_state(state), timeout=PUSH_SECONDS) as client, file.open("rb") as content:
+        at = 0
+        while True:
+            content.seek(at)
+            data = base64.b64encode(content.read(PIECE_BYTES)).decode()
+            wanted = client.admin("bundle-put", digest=digest, offset=str(at), total=str(total), data=data)["next"]
+            if wanted == total:
+                break
+            at = wanted
+    if as_json:
+        print_json({"digest": digest, "bytes": total})
+    else:
+        stdout().print(
+            f"Fusion has bundle {digest}. Let agents run it: fustor upgrade AGENT {digest[:16]}", markup=False
+        )
+
+
+def listed(state: StateOption = None, as_json: JsonOption = False) -> None:
+    """List the bundles that Fusion has."""
+    with Client(chosen_state(state)) as client:
+        found = client.admin("bundles")
+    if as_json:
+        print_json(found)
+        return
+    table = Table("digest", "name", "version", "size", "", box=None, pad_edge=False, header_style="dim")
+    for one in found:
+        row = (one["digest"], one["name"], one["version"], size(one["bytes"]), one["error"])
+        table.add_row(*[Text(printable(text)) for text in row])
+    stdout().print(table)
+
+
+def remove(
+    digest: Annotated[str, typer.Argument(metavar="DIGEST")], state: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Let Fusion give a bundle up. Agents that run it go on; one that comes later can't fetch it any more."""
+    with Client(chosen_state(state)) as client:
+        client.admin("bundle-remove", digest=digest)
+    if as_json:
+        print_json({"digest": digest})
 
 
 # -- parts ----------------------------------------------------------------------------------------------------------

@@ -133,10 +133,12 @@ class DenySection(DataDeny):
     Attributes:
         orders: kinds of orders.
         configuration: whether every configuration of Fusion is refused.
+        software: whether every bundle is.
     """
 
     orders: tuple[str, ...] = attrs.field(default=(), validator=_kinds)
     configuration: bool = False
+    software: bool = False
 
     def check(self, sources: tuple[SourceConfig, ...], file: str = "") -> None:
         """

@@ -22,7 +22,7 @@ from fustor.agent.config import AgentConfig
 from fustor.agent.desired import Desired
 from fustor.agent.link import Link
 from fustor.agent.memory import Memory
-from fustor.agent.payloads import payloads
+from fustor.agent.payloads import courier, payloads
 from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
 from fustor.runtime.diagnosis import Diagnoses
@@ -95,7 +95,9 @@ class AgentControl:
             events=config.limits.events,
             cases=os.path.join(state, "quarantine.json"),
         )
-        self.desired = Desired(config, self.shell, specs=self._specs, ask=self._want_document, log=log)
+        self.desired = Desired(
+            config, self.shell, specs=self._specs, courier=self._courier, ask=self._want_document, log=log
+        )
         self.shell.on_failed = self.desired.failed
         self.shell.on_climbed = self.desired.climbed
         self.teller = Teller(self.shell.story)
@@ -280,7 +282,10 @@ class AgentControl:
     def _specs(self, side: DataSide) -> list[PayloadSpec]:
         return payloads(self.config, side, self.memory.endpoints, superseded=self._superseded)
 
+    def _courier(self, side: DataSide) -> PayloadSpec | None:
+        return courier(self.config, side, self.memory.endpoints)
+
     def _set_desired(self) -> None:
         """Where the payloads' data goes, or whether it may, has changed; what they do has not."""
         self.desired.renew()
-        self.shell.set_desired(self._specs(self.desired.side))
+        self.shell.set_desired(self.desired.wanted())

@@ -18,6 +18,7 @@ import json
 import logging
 import math
 import os
+import shutil
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +27,7 @@ import attrs
 import trio
 
 from fustor.agent.config import AgentConfig
-from fustor.agent.payloads import state_folder
+from fustor.agent.payloads import COURIER, program_folder, state_folder, versions_folder
 from fustor.runtime.document import DataSide, digest_of, parse
 from fustor.runtime.durable import read_json, write_durably
 from fustor.runtime.payload import PayloadSpec
@@ -53,7 +54,7 @@ from protocols.desired import (
     Tick,
     Told,
 )
-from protocols.errors import FustorError, MachineError, RequestError
+from protocols.errors import ConfigError, FustorError, MachineError, RequestError
 from protocols.ladder import Rung
 from protocols.messages import Document
 from protocols.supervision import Failed, State
@@ -62,6 +63,8 @@ from protocols.supervision import Failed, State
 FORMAT = 1
 #: Bytes of the file, at most: a few documents, escaped.
 _LARGEST = 16 << 20
+#: Seconds between two looks how far a bundle is.
+_LOOK_SECONDS = 0.2
 _TRYING = frozenset({Phase.SETTLING, Phase.PROVING})
 #: People's orders hold it; that says nothing about a configuration.
 _HELD = frozenset({State.DRAINED, State.PAUSED})
@@ -73,6 +76,7 @@ class Desired:
         config: of this agent.
         shell: its payloads.
         specs: the payloads of a data side, as far as they can run now.
+        courier: who brings the bundle of a data side; None while it is not known from where.
         ask: sends Fusion the question for the document of a revision.
         log: for everything.
 
@@ -88,6 +92,7 @@ class Desired:
         shell: Shell,
         *,
         specs: Callable[[DataSide], list[PayloadSpec]],
+        courier: Callable[[DataSide], PayloadSpec | None],
         ask: Callable[[int], None],
         log: logging.Logger,
     ) -> None:
@@ -96,6 +101,7 @@ class Desired:
         self._config = config
         self._shell = shell
         self._specs = specs
+        self._courier = courier
         self._ask = ask
         self._log = log
         self._path = os.path.join(config.agent.state, "configuration.json")
@@ -106,6 +112,8 @@ class Desired:
         self.side = config.data_side
         self._todo: deque[Effect] = deque()
         self._arrived: Document | None = None
+        #: A document that waits for its bundle, and what it says.
+        self._awaited: tuple[Document, DataSide] | None = None
         self._poke = trio.Event()
         #: Payload → revision that the attempted configuration gives to it, of those that it changes; None: to be made.
         self._changed: dict[str, int] | None = None
@@ -135,6 +143,11 @@ class Desired:
         self._arrived = document
         self._poke.set()
 
+    def wanted(self) -> list[PayloadSpec]:
+        """All payloads that shall run now."""
+        brings = self._courier(self._awaited[1]) if self._awaited else None
+        return [*self._specs(self.side), *([brings] if brings else [])]
+
     def renew(self) -> None:
         """What the payloads of a configuration are may have changed, for another reason."""
         self._changed = None
@@ -161,6 +174,8 @@ class Desired:
                 self._poke = trio.Event()
                 await self._advance()
                 due = self.rollout.wake_at
+                if self._awaited is not None:
+                    due = min(math.inf if due is None else due, trio.current_time() + _LOOK_SECONDS)
                 with trio.move_on_at(math.inf if due is None else due):
                     await self._poke.wait()
 
@@ -183,6 +198,7 @@ class Desired:
         document, self._arrived = self._arrived, None
         if document is not None:
             await self._take(document)
+        self._look_at_courier()
         await self._carry_out()
         # What was just applied may be what runs already: then nothing will change by itself.
         while self.rollout.phase in _TRYING:
@@ -202,14 +218,16 @@ class Desired:
                     self._sides[mark] = self._config.data_side
                     self._feed(Came(mark))
                 case Fetch(mark):
-                    self._ask(mark.revision)
+                    # One that waits for its bundle need not be sent again.
+                    if self._awaited is None or self._awaited[0].revision != mark.revision:
+                        self._ask(mark.revision)
                 case Keep():
                     await trio.to_thread.run_sync(self._write, self._content())
                 case Apply(mark, remedy) if mark == self.rollout.running:
                     self.side = self._sides[mark]
                     self._changed = None
                     await trio.to_thread.run_sync(self._make_folders)
-                    self._shell.set_desired(self._specs(self.side), remedy=remedy)
+                    self._shell.set_desired(self.wanted(), remedy=remedy)
                 case Say(text):
                     self._say(text)
 
@@ -233,9 +251,50 @@ class Desired:
             except FustorError as error:
                 faults = str(error)
             else:
+                if self._lacks(side):
+                    self._await(document, side)
+                    return
                 self._sides[mark] = side
                 self._texts[mark.digest] = document.text
+        self._await(None, None)
         self._feed(Came(mark, faults))
+
+    # -- bundles ----------------------------------------------------------------------------------------------------
+
+    def _lacks(self, side: DataSide) -> bool:
+        folder = program_folder(self._config, side)
+        return bool(folder) and not os.path.isdir(folder)
+
+    def _await(self, document: Document | None, side: DataSide | None) -> None:
+        """Let the bundle of a document be brought; none any more."""
+        before = self._awaited
+        self._awaited = (document, side) if document is not None and side is not None else None
+        if self._awaited is not None and (before is None or before[1] != side):
+            assert side is not None
+            self._say(f"revision {self._awaited[0].revision} needs bundle {side.software.bundle[:16]}…: it is fetched")
+        if (before is None) != (self._awaited is None) or (before and self._awaited and before[1] != self._awaited[1]):
+            self._shell.set_desired(self.wanted())
+
+    def _look_at_courier(self) -> None:
+        """What became of the bundle that is brought."""
+        if self._awaited is None:
+            return
+        document, side = self._awaited
+        mark = Mark(document.revision, digest_of(document.text))
+        if mark != self.rollout.desired:
+            self._await(None, None)
+            return
+        facts = next((dict(one.facts) for one in self._shell.statuses() if one.name == COURIER), {})
+        if facts.get("wants") != side.software.bundle:
+            return
+        if facts.get("staged") == side.software.bundle:
+            self._sides[mark] = side
+            self._texts[mark.digest] = document.text
+            self._await(None, None)
+            self._feed(Came(mark))
+        elif "refused" in facts:
+            self._await(None, None)
+            self._feed(Came(mark, f"bundle {side.software.bundle[:16]}…: {facts['refused']}"))
 
     def _refusal(self) -> str:
         if self._config.deny.configuration:
@@ -249,6 +308,8 @@ class Desired:
         """
         side = parse(text)
         self._config.deny.check(side.sources)
+        if side.software.bundle and self._config.deny.software:
+            raise ConfigError("software.bundle", side.software.bundle, "nothing is accepted, see [deny] on this host")
         return side
 
     def _say(self, text: str) -> None:
@@ -323,6 +384,19 @@ class Desired:
             self._log.error("the state of the configuration can't be kept", extra={"error": str(error)})
         else:
             self._kept = content
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Versions that no configuration needs any more are removed; blocks."""
+        folder = versions_folder(self._config)
+        needed = {side.software.bundle for side in self._sides.values()}
+        if self._awaited is not None:
+            needed.add(self._awaited[1].software.bundle)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                if name.partition(".")[0] not in needed:
+                    path = os.path.join(folder, name)
+                    os.unlink(path) if os.path.isfile(path) else shutil.rmtree(path, ignore_errors=True)
 
     def _load(self) -> Loaded:
         for path in (self._path, self._path + ".1"):
@@ -376,7 +450,10 @@ class Desired:
                     raise ValueError(self._refusal())
                 if digest_of(text) != mark.digest:
                     raise ValueError("its document is not there")
-                self._sides[mark] = self._accept(text)
+                side = self._accept(text)
+                if self._lacks(side):
+                    raise ValueError(f"its bundle {side.software.bundle[:16]}… is not there")
+                self._sides[mark] = side
             except (FustorError, ValueError) as error:
                 wanted = mark != loaded.attempted or loaded.outcome in OPEN
                 if wanted:

@@ -9,25 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from fustor.agent.config import AgentConfig
+from fustor.runtime.daemon import command_of
 from fustor.runtime.document import DataSide
 from fustor.runtime.endpoint import parse_endpoint
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.source import SourceConfig
-from protocols.messages import Endpoints
+from protocols.messages import BUNDLES, Endpoints
 
+#: The payload that brings bundles, while one is needed.
+COURIER = "courier"
 #: Stop order: who makes items first, who delivers them last.
 _WATCHER, _SCANNER, _SYNCER = 0, 1, 2
-
-
-def _argv(kind: str) -> tuple[str, ...]:
-    return (sys.executable, "-P", "-m", f"actors.{kind}")
 
 
 def rules_of(source: SourceConfig, deny: Mapping[str, Any]) -> str:
@@ -40,6 +38,44 @@ def rules_of(source: SourceConfig, deny: Mapping[str, Any]) -> str:
 def state_folder(config: AgentConfig, source: str) -> str:
     """Where the watcher of ``source`` keeps its state."""
     return os.path.join(config.agent.state, "sources", source)
+
+
+def versions_folder(config: AgentConfig) -> str:
+    """Where bundles are unpacked."""
+    return os.path.join(config.agent.state, "versions")
+
+
+def program_folder(config: AgentConfig, side: DataSide) -> str:
+    """Of the unpacked bundle that the payloads run; empty: what is installed."""
+    return os.path.join(versions_folder(config), side.software.bundle) if side.software.bundle else ""
+
+
+def courier(config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints]) -> PayloadSpec | None:
+    """
+    Who brings the bundle that ``side`` needs, and tries what of it would run; None while Fusion has not said where.
+
+    Raises:
+        ValueError: the endpoint is no tcp endpoint.
+    """
+    there = next((e for e in endpoints if e.source == BUNDLES), None)
+    if there is None:
+        return None
+    host = parse_endpoint(config.agent.fusion).host
+    keys = os.path.join(config.agent.state, "keys")
+    checks: list[dict[str, Any]] = []
+    for source in side.sources:
+        checks.append({"module": "actors.watcher", "config": watcher_config(config, side, source)})
+        checks.append({"module": "actors.scanner", "config": scanner_config(config, side, source, 0)})
+    told = {
+        "digest": side.software.bundle,
+        "versions": versions_folder(config),
+        "release_keys": os.path.join(keys, "release"),
+        "endpoint": parse_endpoint(there.data).reached_by(host).zmq,
+        "server_key": there.server_key,
+        "key_file": os.path.join(keys, "agent.key"),
+        "checks": checks,
+    }
+    return PayloadSpec(COURIER, command_of("actors.courier"), told, limits=config.limits.process.syncer)
 
 
 def watcher_config(config: AgentConfig, side: DataSide, source: SourceConfig) -> dict[str, Any]:
@@ -96,27 +132,45 @@ def payloads(
         ValueError: endpoints that are no tcp endpoints.
     """
     known = {e.source: e for e in endpoints}
+    program = program_folder(config, side)
+
+    def argv(kind: str) -> tuple[str, ...]:
+        return command_of(f"actors.{kind}", program)
+
     limits = config.limits.process
     wanted: list[PayloadSpec] = []
     for source in side.sources:
         told = watcher_config(config, side, source)
         name = f"watcher.{source.name}"
-        wanted.append(PayloadSpec(name, _argv("watcher"), told, stop_rank=_WATCHER, limits=limits.watcher))
+        wanted.append(
+            PayloadSpec(name, argv("watcher"), told, stop_rank=_WATCHER, program=program, limits=limits.watcher)
+        )
         for slot in range(source.scanners):
             told = scanner_config(config, side, source, slot)
             name = f"scanner.{source.name}.{slot}"
             wanted.append(
                 PayloadSpec(
                     name,
-                    _argv("scanner"),
+                    argv("scanner"),
                     told,
                     stop_rank=_SCANNER,
                     group=f"scanner.{source.name}",
+                    program=program,
                     limits=limits.scanner,
                 )
             )
         if source.name in known and not superseded:
             told = syncer_config(config, side, known[source.name])
             name = f"syncer.{source.name}"
-            wanted.append(PayloadSpec(name, _argv("syncer"), told, stop_rank=_SYNCER, group=name, limits=limits.syncer))
+            wanted.append(
+                PayloadSpec(
+                    name,
+                    argv("syncer"),
+                    told,
+                    stop_rank=_SYNCER,
+                    group=name,
+                    program=program,
+                    limits=limits.syncer,
+                )
+            )
     return wanted

@@ -45,8 +45,10 @@ from typing import Any
 
 import attrs
 import msgpack
+import trio
 
 import fustor
+from fustor.fusion.bundles import BundleStore
 from fustor.fusion.config import FusionConfig
 from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
@@ -84,6 +86,7 @@ class Administration:
         events: what happened anywhere.
         orders: gives and follows them.
         desired: the configurations of agents.
+        bundles: that agents may fetch.
     """
 
     config: FusionConfig
@@ -96,6 +99,7 @@ class Administration:
     events: Events
     orders: Orders
     desired: Desired
+    bundles: BundleStore
 
     def answer(self, role: str, op: str, args: Mapping[str, Any], *, by: str = "") -> Any:
         """
@@ -233,6 +237,21 @@ class Administration:
     def _fetch(self, id: str, offset: str) -> Any:  # noqa: A002
         return self.orders.piece(id, _number("offset", offset))
 
+    async def _bundles(self) -> Any:
+        return await trio.to_thread.run_sync(self.bundles.rows)
+
+    async def _bundle_put(self, digest: str, offset: str, total: str, data: str, by: str, role: str) -> Any:
+        at, size = _number("offset", offset), _number("total", total)
+        done = await trio.to_thread.run_sync(self.bundles.put, digest, at, size, data)
+        if done["next"] == size:
+            self.orders.note({"entry": "bundle", "target": digest, "by": by, "role": role, "text": "pushed"})
+        return done
+
+    async def _bundle_remove(self, digest: str, by: str, role: str) -> Any:
+        await trio.to_thread.run_sync(self.bundles.remove, digest)
+        self.orders.note({"entry": "bundle", "target": digest, "by": by, "role": role, "text": "removed"})
+        return {}
+
     def _config(self, agent: str, revision: str) -> Any:
         return self.desired.show(agent, _number("revision", revision or "0"))
 
@@ -289,6 +308,13 @@ OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[...,
     ),
     "order-state": (_ANYBODY, {"id": None}, Administration._order_state),
     "fetch": (_ACTORS, {"id": None, "offset": "0"}, Administration._fetch),
+    "bundles": (_ANYBODY, {}, Administration._bundles),
+    "bundle-put": (
+        _DEPLOYERS,
+        {"digest": None, "offset": None, "total": None, "data": None},
+        Administration._bundle_put,
+    ),
+    "bundle-remove": (_DEPLOYERS, {"digest": None}, Administration._bundle_remove),
     "config": (_ANYBODY, {"agent": "", "revision": ""}, Administration._config),
     "config-owner": (_ANYBODY, {"revision": None}, Administration._config_owner),
     "config-history": (_ANYBODY, {"agent": ""}, Administration._config_history),
@@ -305,6 +331,6 @@ OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[...,
     "config-unset": (_DEPLOYERS, {"agent": "", "reason": None}, Administration._config_unset),
 }
 #: Operations that are told who asked.
-_CHANGES = frozenset({"order", "config-push", "config-rollback", "config-unset"})
+_CHANGES = frozenset({"order", "bundle-put", "bundle-remove", "config-push", "config-rollback", "config-unset"})
 #: Operations whose answers need the disk, and are awaitable.
-SLOW = frozenset({"fetch"} | {op for op in OPERATIONS if op.startswith("config")})
+SLOW = frozenset({"fetch"} | {op for op in OPERATIONS if op.startswith(("config", "bundle"))})

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from fustor.fusion.bundles import BundleStoreLimits
 from fustor.fusion.events import FLEET
 from fustor.fusion.listening import listening
 from fustor.fusion.looks import LookLimits
@@ -131,6 +132,7 @@ class FusionLimits:
         orders: what is borne of orders.
         audit: size of the audit log.
         events: what is kept of what happened.
+        bundles: what is kept of them.
         looks: what is kept of the looks that readers want.
         configuration: what is kept of agents' configurations.
         process: memory, CPU, descriptors and output of each process.
@@ -144,6 +146,7 @@ class FusionLimits:
     orders: OrderPolicy = attrs.field(factory=OrderPolicy)
     audit: AuditLimits = attrs.field(factory=AuditLimits)
     events: EventLimits = FLEET
+    bundles: BundleStoreLimits = attrs.field(factory=BundleStoreLimits)
     looks: LookLimits = attrs.field(factory=LookLimits)
     configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
     process: FusionProcesses = attrs.field(factory=FusionProcesses)

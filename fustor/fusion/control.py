@@ -18,13 +18,14 @@ import trio
 import zmq
 
 from fustor.fusion.admin import SLOW, Administration
+from fustor.fusion.bundles import BundleStore
 from fustor.fusion.config import FusionConfig
 from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.listening import ADMIN, CONTROL
 from fustor.fusion.looks import Looks
 from fustor.fusion.orders import Orders
-from fustor.fusion.payloads import agent_endpoints, payloads
+from fustor.fusion.payloads import agent_endpoints, bundle_folder, payloads
 from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
 from fustor.runtime.keeper import Keeper
@@ -112,8 +113,15 @@ class FusionControl:
         self.shell.on_news = self._hear_ourselves
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
         self._agents_socket: MeshSocket | None = None
+        self.bundles = BundleStore(bundle_folder(config), config.limits.bundles)
         self.desired = Desired(
-            state, config.limits.configuration, self.session, self.audit, send=self._send_agent, log=log
+            state,
+            config.limits.configuration,
+            self.session,
+            self.audit,
+            send=self._send_agent,
+            has_bundle=self.bundles.has,
+            log=log,
         )
         self.session.desired = self.desired.of
         self.orders = Orders(
@@ -144,6 +152,7 @@ class FusionControl:
             self.events,
             self.orders,
             self.desired,
+            self.bundles,
         )
 
     async def run(self) -> None:

@@ -47,6 +47,7 @@ class Desired:
         session: the agents.
         audit: every change goes there.
         send: sends an agent a document; False when it can't be now.
+        has_bundle: whether there is a bundle of this digest.
         log: for changes.
 
     Attributes:
@@ -61,6 +62,7 @@ class Desired:
         audit: Audit,
         *,
         send: Callable[[str, Document], bool],
+        has_bundle: Callable[[str], bool],
         log: logging.Logger,
     ) -> None:
         self.counters = dict.fromkeys(("pushed", "refused", "sent", "unasked"), 0)
@@ -69,6 +71,7 @@ class Desired:
         self._session = session
         self._audit = audit
         self._send = send
+        self._has_bundle = has_bundle
         self._log = log
         self._turn = trio.Lock()
         self._revisions: Revisions | None = None
@@ -241,6 +244,9 @@ class Desired:
             side = await trio.to_thread.run_sync(parse, text, file)
         except FustorError as error:
             return str(error).splitlines()
+        bundle = side.software.bundle
+        if bundle and not await trio.to_thread.run_sync(self._has_bundle, bundle):
+            return [f"{file}: software.bundle = {bundle!r}: one that Fusion has is accepted: fustor bundle push FILE"]
         return [f"{file}: {fault}" for fault in await trio.to_thread.run_sync(check, side)]
 
     async def _find(self, agent: str, number: int) -> Revision:

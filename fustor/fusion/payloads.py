@@ -16,7 +16,7 @@ from fustor.fusion.listening import HTTP, acks_name, data_name, query_addresses,
 from fustor.runtime.access import api_folder, own_digest
 from fustor.runtime.endpoint import WILDCARDS, Address
 from fustor.runtime.payload import PayloadSpec
-from protocols.messages import Endpoints
+from protocols.messages import BUNDLES, Endpoints
 
 
 def _argv(kind: str) -> tuple[str, ...]:
@@ -26,6 +26,11 @@ def _argv(kind: str) -> tuple[str, ...]:
 def store_folder(config: FusionConfig, view: ViewConfig) -> str:
     """Where a view's tree store is."""
     return os.path.join(config.fusion.state, "views", view.name, "front")
+
+
+def bundle_folder(config: FusionConfig) -> str:
+    """Folder of the bundles that agents may fetch."""
+    return os.path.join(config.fusion.state, "bundles")
 
 
 def _keys(config: FusionConfig) -> dict[str, Any]:
@@ -65,6 +70,7 @@ def query_config(config: FusionConfig, index: int) -> dict[str, Any]:
         "api_keys": api_folder(config.fusion.state),
         "own_key": own_digest(config.fusion.state),
         "is_open": is_open(config),
+        "bundles": bundle_folder(config),
         "lease_seconds": config.fusion.lease_seconds,
         "limits": config.limits.query,
     }
@@ -110,4 +116,6 @@ def agent_endpoints(config: FusionConfig, server_key: str) -> dict[str, tuple[En
         for source in view.sources:
             there = Endpoints(source.source, data.zmq, acks.zmq, server_key)
             found[source.agent] = (*found.get(source.agent, ()), there)
-    return found
+    query = query_addresses(config)[0]
+    where = (Address("*", query.port) if query.host in WILDCARDS else query).zmq
+    return {agent: (*those, Endpoints(BUNDLES, where, where, server_key)) for agent, those in found.items()}

@@ -236,16 +236,28 @@ def _interface(host: str) -> str:
     return "::" if socket.has_dualstack_ipv6() else "0.0.0.0"
 
 
-def check_payload(module: str, config: Mapping[str, Any], seconds: float = 30.0) -> list[str]:
+def command_of(module: str, program: str = "") -> tuple[str, ...]:
+    """
+    How a payload is started: of the installed program, or of the one in the folder ``program``, an unpacked bundle,
+    which then comes before all that is installed (``env`` becomes the payload: same process, same descriptors).
+    """
+    command = (sys.executable, "-P", "-m", module)
+    return ("/usr/bin/env", f"PYTHONPATH={program}", *command) if program else command
+
+
+def check_payload(module: str, config: Mapping[str, Any], seconds: float = 30.0, *, program: str = "") -> list[str]:
     """
     Ask a payload, in a process of its own, whether it would accept ``config``.
+
+    Args:
+        program: folder of an unpacked bundle; empty: the installed program.
 
     Returns:
         The faults it names, one a line; none when it accepts.
     """
     try:
         asked = subprocess.run(
-            [sys.executable, "-P", "-m", module, "--check"],
+            [*command_of(module, program), "--check"],
             input=json.dumps(config).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

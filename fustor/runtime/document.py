@@ -6,6 +6,8 @@ A document: the whole configuration of an agent's data side, as people write it 
     sources = []            # required: an empty list means that nothing is indexed
     [[sources]]             # or some of them, as in agent.toml
     [limits.watcher]        # limits of the data side: watcher, scanner, syncer
+    [software]              # which program its payloads run
+    bundle = "<digest>"     # of a bundle that Fusion has; empty or left out: what is installed on the host
     [deny]                  # no: what a host denies, its identity, keys, endpoints and supervision are its own
 
 It is TOML, at most :data:`MOST_BYTES`, and always whole: what it does not say has its default, not what was before.
@@ -23,7 +25,7 @@ from typing import Any
 import attrs
 
 from fustor.runtime import checks
-from fustor.runtime.config import Shown, structure
+from fustor.runtime.config import Shown, matching, structure
 from fustor.runtime.daemon import check_payload
 from fustor.runtime.source import SourceConfig
 from protocols.errors import ConfigError
@@ -52,6 +54,18 @@ class DataLimits:
 
 
 @attrs.frozen
+class Software:
+    """
+    ``[software]``: the program that the payloads run.
+
+    Attributes:
+        bundle: digest of a bundle; empty: what is installed.
+    """
+
+    bundle: str = attrs.field(default="", validator=matching("([0-9a-f]{64})?", "the digest of a bundle, or nothing,"))
+
+
+@attrs.frozen
 class DataSide:
     """
     What a document says.
@@ -59,10 +73,12 @@ class DataSide:
     Attributes:
         sources: what is indexed; may be empty.
         limits: of the payloads.
+        software: that they run.
     """
 
     sources: tuple[SourceConfig, ...] = attrs.field(validator=_source_count)
     limits: DataLimits = attrs.field(factory=DataLimits)
+    software: Software = attrs.field(factory=Software)
 
     def __attrs_post_init__(self) -> None:
         checks.distinct("sources", [source.name for source in self.sources], "names of sources")
@@ -159,6 +175,8 @@ def render(side: DataSide) -> str:
         values: dict[str, Any] = getattr(side.limits, table.name)
         if values:
             lines += [f"[limits.{table.name}]", *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
+    if side.software.bundle:
+        lines += ["[software]", f"bundle = {_toml(side.software.bundle)}", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

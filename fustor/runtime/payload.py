@@ -26,6 +26,7 @@ class PayloadSpec:
         config: sent over the lifeline.
         fds: names of the guardian's listening sockets that it inherits.
         group: the payloads that may be handed the same work (:mod:`protocols.quarantine`); empty: it takes no part.
+        program: folder of the program that it runs; empty: the installed one.
         limits: of its process; they can change without a restart, and are no part of the revision.
         stop_rank: when the shell stops, lower ranks are stopped (and gone) before higher ones are asked to.
     """
@@ -36,14 +37,15 @@ class PayloadSpec:
     fds: tuple[str, ...] = ()
     stop_rank: int = 0
     group: str = ""
+    program: str = ""
     limits: ProcessLimits = attrs.field(factory=ProcessLimits)
 
     @property
     def revision(self) -> int:
         """
-        A number of ``config``'s content: 1 to 2**53 - 1, the same in every life of a control actor.
+        A number of ``config``'s content and the program: 1 to 2**53 - 1, the same in every life of a control actor.
 
         So an adopted payload that runs the wanted configuration is left alone.
         """
-        content = json.dumps(self.config, sort_keys=True, separators=(",", ":")).encode()
+        content = json.dumps(self.config, sort_keys=True, separators=(",", ":")).encode() + self.program.encode()
         return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) % ((1 << 53) - 1) + 1

@@ -12,6 +12,7 @@ import pytest
 import zmq
 
 from fustor.fusion.admin import OPERATIONS, SLOW, Administration
+from fustor.fusion.bundles import BundleStore, BundleStoreLimits
 from fustor.fusion.config import build
 from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
@@ -61,9 +62,13 @@ async def administration(tmp_path: Path) -> AsyncIterator[Administration]:
         session,
         audit,
         send=lambda agent, message: True,
+        has_bundle=lambda digest: False,
         log=logging.getLogger("test"),
     )
-    yield Administration(config, session, shell, lambda: 12.5, ZapCounts(), {"logins": 1}, 2.5, events, orders, desired)
+    bundles = BundleStore(str(tmp_path / "bundles"), BundleStoreLimits())
+    yield Administration(
+        config, session, shell, lambda: 12.5, ZapCounts(), {"logins": 1}, 2.5, events, orders, desired, bundles
+    )
     audit.close()
     shell.close()
     context.term()
