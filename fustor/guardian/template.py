@@ -88,7 +88,9 @@ class Template:
         fds = array.array("i", [null, program.log, writer, waiting, *program.fds])
         try:
             self._socket.sendmsg([packet], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)], socket.MSG_DONTWAIT)
-            if not select.select([self._socket], [], [], FORK_SECONDS)[0]:
+            answered = select.poll()
+            answered.register(self._socket, select.POLLIN)
+            if not answered.poll(1000 * FORK_SECONDS):
                 raise TemplateLostError(f"it does not answer within {FORK_SECONDS:g} s")
             answer = self._socket.recv(64, socket.MSG_DONTWAIT)
         except OSError as error:
