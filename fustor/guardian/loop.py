@@ -32,7 +32,7 @@ from fustor.guardian.policy import ControlPolicy, Stopping
 from fustor.guardian.predecessor import Predecessor, boot_id
 from fustor.guardian.survivors import Survivors
 from fustor.guardian.table import Exit, Slot, Table
-from fustor.guardian.template import ROOM, ROOM_BYTES, TemplateLostError
+from fustor.guardian.template import MODULES, ROOM, ROOM_BYTES, TemplateLostError
 from fustor.guardian.tending import Tending
 
 #: Slots told in one packet: each is below 500 bytes.
@@ -355,8 +355,9 @@ class Guardian:
     def _start_template(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         token = os.urandom(16).hex()
-        env = self._environment({ROOM: b"x" * ROOM_BYTES}, "template", token, {"template": theirs.fileno()})
-        argv = [os.fsencode(sys.executable), b"-P", b"-m", b"fustor.runtime.template", *self._config.template]
+        own = {MODULES: b" ".join(self._config.template), ROOM: b"x" * ROOM_BYTES}
+        env = self._environment(own, "template", token, {"template": theirs.fileno()})
+        argv = [os.fsencode(sys.executable), b"-P", b"-m", b"fustor.runtime.template"]
 
         def enter(slot: Slot) -> None:
             self._tending.started(slot, ours)

@@ -1,7 +1,7 @@
 """
-Be the template of a guardian: ``python -P -m fustor.runtime.template MODULE…``.
+Be the template of a guardian: ``python -P -m fustor.runtime.template``.
 
-It imports the modules, which have a function ``start`` that never returns, and says which it has. Then it forks for
+It imports the modules in ``$FUSTOR_MODULES``, which have a function ``start`` that never returns, and says which it has. Then it forks for
 each request of its guardian (:mod:`fustor.guardian.template`), twice, so that the child is the guardian's: its nearest
 subreaper adopts it (prctl(2)). The child takes on all that exec would have given it: session, descriptors under their
 numbers, environment, command line, limits; also where others look for them, in /proc.
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from fustor.guardian.process import Program, take_on
-from fustor.guardian.template import MOST_BYTES, MOST_FDS
+from fustor.guardian.template import MODULES, MOST_BYTES, MOST_FDS
 
 
 def _areas() -> tuple[int, int, int, int]:
@@ -188,7 +188,10 @@ def serve(sock: socket.socket, starts: dict[str, Callable[[], NoReturn]]) -> Req
     files = _Files(starts)
     gc.collect()
     gc.freeze()
-    sock.send(json.dumps({"modules": list(starts)}).encode())
+    try:
+        sock.send(json.dumps({"modules": list(starts)}).encode())
+    except BrokenPipeError:
+        os._exit(0)
     while True:
         packet, fds, _, _ = socket.recv_fds(sock, MOST_BYTES, MOST_FDS, socket.MSG_CMSG_CLOEXEC)
         if not packet:
@@ -235,7 +238,7 @@ def become(request: Request) -> None:
 def main() -> NoReturn:
     """Import, serve, and become."""
     fd = json.loads(os.environ["FUSTOR_FDS"])["template"]
-    starts = load(sys.argv[1:])
+    starts = load(os.environ[os.fsdecode(MODULES)].split())
     request = serve(socket.socket(fileno=fd), starts)
     become(request)
     starts[request.module]()

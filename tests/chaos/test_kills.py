@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos.lives import Lives
+from benchmarks.chaos.schedule import TEMPLATE
 from fustor.admin.client import Client
 from fustor.admin.exits import NotRunningError
 from fustor.admin.state import State
@@ -65,7 +66,8 @@ class Target(Cluster):
         rng.shuffle(running)
         victims = running[: rng.choice([1, 1, 1, 2, len(running) // 2])]
         for side in ("fusion", "agent"):
-            mine = [item for item in running if item[1][0] == side]
+            # A template succeeds nobody.
+            mine = [item for item in running if item[1][0] == side and item[1][1] != TEMPLATE]
             if not any(item not in victims and self.lives.is_able(item[0], side) for item in mine):
                 victims = [item for item in victims if item not in mine]
         told = []

@@ -68,8 +68,9 @@ def successor(cluster: Cluster, side: str, before: int) -> int:
 
 
 def others(cluster: Cluster) -> set[int]:
-    """Everybody but the guardians."""
-    return {pid for pid, command in running(cluster).items() if "guardian/main.py" not in command}
+    """Everybody but the guardians, and their templates, which end with them."""
+    shells = ("guardian/main.py", "fustor.runtime.template")
+    return {pid for pid, command in running(cluster).items() if not any(shell in command for shell in shells)}
 
 
 def joined(logs: list[Path], name: str, times: int) -> None:

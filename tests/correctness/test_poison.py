@@ -56,6 +56,15 @@ if "actors.scanner" in sys.orig_argv:
 """
 
 
+#: Each scanner is told apart by its command line when its interpreter starts: none is forked.
+LIMITS = """
+[limits.shell.backoff]
+cap_seconds = 0.3
+[limits.guardian]
+template = false
+"""
+
+
 @pytest.fixture
 def names(tmp_path: Path) -> Path:
     """What kills."""
@@ -74,7 +83,7 @@ def cluster(tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         (root / folder).mkdir(parents=True)
     for file in ("good/deep/a", "killing-folder/b", "mixed/c", "mixed/killing-file", "mixed/d"):
         (root / file).write_text(file)
-    made = Cluster(root, tmp_path / "state", limits="[limits.shell.backoff]\ncap_seconds = 0.3")
+    made = Cluster(root, tmp_path / "state", limits=LIMITS)
     yield made
     made.down()
 
