@@ -23,8 +23,8 @@ from fustor.guardian.process import Program
 FORK_SECONDS = 2.0
 #: Bytes of a request, and descriptors that can come with one (unix(7), SCM_MAX_FD).
 MOST_BYTES, MOST_FDS = 128 << 10, 250
-#: In the environment of a template only: its modules, and room in /proc/PID/environ for what a child of it has more. Not
-#: on its command line: by that people tell processes apart.
+#: In the environment of a template only: its modules (not on its command line, by which processes are told apart), and
+#: room in /proc/PID/environ for what a child of it has more.
 MODULES, ROOM, ROOM_BYTES = b"FUSTOR_MODULES", b"FUSTOR_ROOM", 16 << 10
 
 

@@ -1,10 +1,10 @@
 """
 Be the template of a guardian: ``python -P -m fustor.runtime.template``.
 
-It imports the modules in ``$FUSTOR_MODULES``, which have a function ``start`` that never returns, and says which it has. Then it forks for
-each request of its guardian (:mod:`fustor.guardian.template`), twice, so that the child is the guardian's: its nearest
-subreaper adopts it (prctl(2)). The child takes on all that exec would have given it: session, descriptors under their
-numbers, environment, command line, limits; also where others look for them, in /proc.
+It imports the modules in ``$FUSTOR_MODULES``, which have a function ``start`` that never returns, and says which it has.
+Then it forks for each request of its guardian (:mod:`fustor.guardian.template`), twice, so that the child is the
+guardian's: its nearest subreaper adopts it (prctl(2)). The child takes on all that exec would have given it: session,
+descriptors under their numbers, environment, command line, limits; also where others look for them, in /proc.
 
 There is one thread and nothing is open, so forking is safe. A template whose files were changed declines and ends: what
 is started next shall be of the program that is installed then. What this module does not do: anything else; it has no
@@ -105,7 +105,7 @@ def load(names: Sequence[str]) -> dict[str, Callable[[], NoReturn]]:
     for name in names:
         try:
             start = getattr(importlib.import_module(f"{name}.__main__"), "start", None)
-        except Exception:
+        except (Exception, SystemExit):
             traceback.print_exc()  # who wants it anyway sees the same of a process of its own
             continue
         if start is not None:

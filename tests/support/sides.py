@@ -116,7 +116,11 @@ def build(config):
         print("stopped", flush=True)
     return run
 
-run_actor("stand-in", build)
+def start():
+    run_actor("stand-in", build)
+
+if __name__ == "__main__":
+    start()
 """
 
 

@@ -32,9 +32,8 @@ def test_of_each_side_somebody_is_left(seed: int) -> None:
     steps = schedule(seed, 200)
     for step in steps:
         for side, names in SIDES.items():
-            assert {(side, name) for name in names if name != TEMPLATE} - set(step.victims), (
-                "a template succeeds nobody"
-            )
+            # A template succeeds nobody.
+            assert {(side, name) for name in names if name != TEMPLATE} - set(step.victims)
     whole = [{side for side, _ in step.victims} for step in steps if len(step.victims) > 2]
     assert {"fusion"} in whole
     assert {"agent"} in whole
