@@ -1,8 +1,8 @@
 """
 Be the template of a guardian: ``python -P -m fustor.runtime.template``.
 
-It imports the modules in ``$FUSTOR_MODULES``, which have a function ``start`` that never returns, and says which it has.
-Then it forks for each request of its guardian (:mod:`fustor.guardian.template`), twice, so that the child is the
+It imports the modules in ``$FUSTOR_MODULES``, which have a function ``start`` that never returns, and says which they
+are. Then it forks for each request of its guardian (:mod:`fustor.guardian.template`), twice, so that the child is the
 guardian's: its nearest subreaper adopts it (prctl(2)). The child takes on all that exec would have given it: session,
 descriptors under their numbers, environment, command line, limits; also where others look for them, in /proc.
 
