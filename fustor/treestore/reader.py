@@ -84,7 +84,7 @@ class Status:
         uuid: of the store.
         generation: grows with every commit that changes the tree.
         sources: by index.
-        retired: another store is about to take the place of this one: look for it each time (``Reader.replaced``).
+        retired: another store is about to take the place of this one: look for it each time.
     """
 
     uuid: str

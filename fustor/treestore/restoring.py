@@ -35,7 +35,7 @@ def unpack_store(copy: str, folder: str) -> None:
             :func:`~fustor.treestore.copying.unpack_copy`.
     """
     try:
-        os.mkdir(folder, 0o700)
+        os.makedirs(folder, 0o700)  # what it is in may be lost too
     except OSError as error:
         raise MachineError(f"{folder}: the folder can't be made: {error.strerror}") from None
     # Before the first page: should the host end here, this is no store.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,13 +26,14 @@ SIZE = 1 << 26
 
 READER = """
 import sys
+from fustor.treestore.environment import inode_of
 from fustor.treestore.reader import Reader
 reader = Reader(sys.argv[1])
 with reader.snapshot() as snapshot:
     print("reading", flush=True)
     sys.stdin.readline()
     assert snapshot.row(1, b"kept") is not None
-print(reader.replaced())
+print(inode_of(sys.argv[1]) != reader.environment.inode)
 """
 
 
@@ -227,6 +229,15 @@ def test_a_store_that_is_missing_is_made_of_the_copy(place: Place) -> None:
     assert "no store" in again.reason
     assert set(tree_of(again.writer)) == {b"", b"/a"}
     again.writer.close()
+
+
+def test_where_the_whole_folder_is_lost_the_tree_begins_anew(place: Place) -> None:
+    uuid, _ = copied(place, b"kept")
+    shutil.rmtree(place.folder)
+    writer = opened(place).writer
+    assert writer.uuid != uuid
+    assert set(tree_of(writer)) == {b""}
+    writer.close()
 
 
 def test_damage_that_came_with_the_copy_does_not_come_again(place: Place) -> None:
