@@ -155,6 +155,11 @@ def change(root: Path, chance: random.Random) -> None:
         (new / str(number)).touch()
 
 
+def only_a_copy(place: Path) -> bool:
+    """Nothing but the copy; one that is being made has a file of its own until it is done."""
+    return [path.name for path in place.glob("copy*")] == ["copy"]
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_the_whole_last_copied_tree_is_answered_at_once_and_then_what_is_true(cluster: Struck, seed: int) -> None:
     chance = random.Random(seed)

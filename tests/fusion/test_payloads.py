@@ -6,6 +6,7 @@ from typing import Any
 
 from fustor.fusion.config import FusionConfig, build
 from fustor.fusion.payloads import agent_endpoints, payloads
+from protocols.messages import BUNDLES
 
 
 def config(**fusion: Any) -> FusionConfig:
@@ -62,6 +63,7 @@ def test_what_each_is_told() -> None:
         "api_keys": "/s/keys/api",
         "own_key": "",
         "is_open": True,
+        "bundles": "/s/bundles",
         "lease_seconds": 3.0,
         "limits": {"b": 2},
     }
@@ -72,12 +74,13 @@ def test_an_agent_is_told_about_its_own_sources() -> None:
     assert [(e.source, e.data, e.acks) for e in told["x"]] == [
         ("data", "tcp://127.0.0.1:7710", "tcp://127.0.0.1:7711"),
         ("more", "tcp://127.0.0.1:7712", "tcp://127.0.0.1:7713"),
+        (BUNDLES, "tcp://127.0.0.1:7720", "tcp://127.0.0.1:7720"),
     ]
-    assert [e.source for e in told["y"]] == ["data"]
+    assert [e.source for e in told["y"]] == ["data", BUNDLES]
     assert set(told) == {"x", "y"}
 
 
 def test_a_wildcard_is_told_as_one() -> None:
     for host in ("0.0.0.0", "[::]", "*"):
-        (first, _) = agent_endpoints(config(data=f"tcp://{host}:7710"), "k")["x"]
-        assert first.data == "tcp://*:7710"
+        first, *_, last = agent_endpoints(config(data=f"tcp://{host}:7710", query=f"tcp://{host}:7720"), "k")["x"]
+        assert (first.data, last.data) == ("tcp://*:7710", "tcp://*:7720")
