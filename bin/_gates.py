@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -26,7 +27,12 @@ GATES: dict[str, tuple[str, ...]] = {
     "imports": ("lint-imports",),
     # Most of its time is waiting for processes; the tests of a file share what they have started.
     # In the order of the folders: the last ones have short tests, so no process waits for another in the end.
-    "pytest": ("python", "-m", "pytest", "--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"),
+    "pytest": (
+        *("python", "-m", "pytest", "-m", "not guest"),
+        *("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"),
+    ),
+    # What boots takes a minute alone, and many beside others.
+    "guests": ("python", "-m", "pytest", "-m", "guest"),
 }
 
 
@@ -43,7 +49,7 @@ def main(environment: Environment, arguments: Sequence[str]) -> int:
     chosen, passed_on = parser.parse_known_args(arguments)
     if chosen.list:
         for name, command in GATES.items():
-            print(f"{name:8} {' '.join(command)}")
+            print(f"{name:8} {shlex.join(command)}")
         return 0
     names = [name for name in GATES if chosen.only is None or name in chosen.only]
     if passed_on and "pytest" not in names:
@@ -60,7 +66,7 @@ def _run(environment: Environment, name: str, passed_on: Sequence[str]) -> tuple
     """Exit code and seconds of one gate; its output goes where ours goes."""
     program, *rest = GATES[name]
     command = [str(environment.python.parent / program), *rest, *passed_on]
-    print(f"== {name}: {' '.join([program, *rest, *passed_on])}", flush=True)
+    print(f"== {name}: {shlex.join([program, *rest, *passed_on])}", flush=True)
     began = time.monotonic()
     # Children of the tests find the tools of the environment, and nothing of the caller's Python gets in.
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}

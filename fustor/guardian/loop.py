@@ -196,7 +196,7 @@ class Guardian:
         else:
             self._adoption.advance(now)
             if self._tending.due(now):
-                self._start_template(now)
+                self._start_template()
             # Without its listening sockets a control actor would be refused what it asks for.
             if not self._adoption.missing:
                 self._manager.ready()
@@ -352,7 +352,7 @@ class Guardian:
             self._changed = True
         start.settled(start.slot, error)
 
-    def _start_template(self, now: float) -> None:
+    def _start_template(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         token = os.urandom(16).hex()
         own = {MODULES: b" ".join(self._config.template), ROOM: b"x" * ROOM_BYTES}
@@ -368,16 +368,13 @@ class Guardian:
             self._start(program, "template", token, enter, self._template_settled)
         except OSError as error:
             ours.close()
-            wait = self._tending.exited(now)
-            self._logs.write("WARNING", f"no template can be started: {error.strerror}", again_in=wait)
+            self._forget_template(f"no template can be started: {error.strerror}")
         finally:
             theirs.close()
 
     def _template_settled(self, slot: Slot, error: int) -> None:
         if error:
-            self._drop_template()
-            wait = self._tending.exited(time.monotonic())
-            self._logs.write("WARNING", f"no template can be started: {os.strerror(error)}", again_in=wait)
+            self._forget_template(f"no template can be started: {os.strerror(error)}")
 
     def _on_template(self) -> None:
         if not self._tending.heard(time.monotonic()):
@@ -385,12 +382,21 @@ class Guardian:
 
     def _drop_template(self) -> None:
         """End it; the exit is seen as others are."""
-        tending = self._tending
-        if tending.template is not None:
-            self._events.unwatch(tending.template.fileno())
-        tending.dropped(time.monotonic())
-        if tending.slot is not None:
-            self._send(tending.slot.pid, signal.SIGKILL)
+        self._disconnect_template()
+        if self._tending.slot is not None:
+            self._send(self._tending.slot.pid, signal.SIGKILL)
+
+    def _forget_template(self, why: str, **more: object) -> None:
+        """Its process is no more, or was never there."""
+        self._disconnect_template()
+        wait = self._tending.exited(time.monotonic())
+        self._changed = True
+        self._logs.write("WARNING", why, again_in=wait, **more)
+
+    def _disconnect_template(self) -> None:
+        if self._tending.template is not None:
+            self._events.unwatch(self._tending.template.fileno())
+        self._tending.dropped(time.monotonic())
 
     def _start_control(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -468,11 +474,7 @@ class Guardian:
             self._checked(ended)
             return
         if self._tending.slot is not None and self._tending.slot.pid == pid:
-            if self._tending.template is not None:
-                self._events.unwatch(self._tending.template.fileno())
-            wait = self._tending.exited(time.monotonic())
-            self._changed = True
-            self._logs.write("INFO", "template exited", pid=pid, again_in=wait, **ended.as_json())
+            self._forget_template("template exited", pid=pid, **ended.as_json())
             return
         if self._control is not None and self._control.slot.pid == pid:
             self._drop_control()

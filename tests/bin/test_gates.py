@@ -19,7 +19,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_gates_are_listed() -> None:
     done = run("--list")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ruff", "format", "mypy", "imports", "pytest"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "ruff",
+        "format",
+        "mypy",
+        "imports",
+        "pytest",
+        "guests",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [("--only", "nothing"), ("--only", "ruff", "-k", "x")])

@@ -104,7 +104,8 @@ def test_this_program() -> None:
     packages = {path.rsplit("/", 1)[0] for path in found}
     assert {"actors/query/http", "actors/watcher", "fustor/runtime", "fustor/treestore", "protocols"} <= packages
     # Neither the shells nor what only they use: a bundle does not bring what it can't replace.
-    assert not packages & {"fustor/agent", "fustor/fusion", "fustor/guardian", "fustor/admin", "fustor/bundle"}
+    assert not packages & {"fustor/agent", "fustor/fusion", "fustor/admin"}
+    assert "fustor/guardian/loop.py" not in found
     assert "fustor/runtime/shell.py" not in found
     assert found["protocols/codec.py"] == Path(sys.modules["protocols"].__path__[0], "codec.py").read_bytes()
 

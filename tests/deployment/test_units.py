@@ -35,6 +35,7 @@ def test_systemd_accepts_every_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.guest
 @pytest.mark.skipif(guest.KERNEL is None, reason="no user-mode Linux here (apt-get install user-mode-linux)")
 @pytest.mark.skipif(guest.SYSTEMD is None, reason="no systemd here (apt-get install systemd)")
 @pytest.mark.timeout(guest.PATIENCE + 60)

@@ -33,6 +33,7 @@ def test_a_folder_that_is_none_of_groups_is_refused_by_name_and_stays_as_it_was(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.guest
 @pytest.mark.skipif(guest.KERNEL is None, reason="no user-mode Linux here (apt-get install user-mode-linux)")
 @pytest.mark.timeout(guest.PATIENCE + 60)
 def test_in_a_kernel_that_has_them(tmp_path: Path) -> None:
