@@ -50,7 +50,8 @@ class GuardianLimits:
         hang_seconds: the same of one that is not frozen: it may only be waiting for a processor.
         rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
         adopt_seconds: how long a successor waits for them to join before it kills them.
-        template: payloads are forked of a process that has imported their program; else each imports it anew.
+        template: payloads are forked of a process that has imported their program; else, and under a service manager,
+            each imports it anew.
     """
 
     frozen_seconds: float = attrs.field(default=1.5, validator=between(1.0, 3600))
@@ -209,7 +210,8 @@ def launch(
             "env": {"FUSTOR_CONFIG": effective},
             "listen": {name: [_interface(address.host), address.port] for name, address in listen.items()},
             "control_fds": list(control_fds),
-            "template": list(template) if limits.template else [],
+            # Under a service manager the first one would stay in the folder of the unit, where no process may be (ADR 23).
+            "template": list(template) if limits.template and not supervised else [],
             "grace": grace_seconds,
             "successor": "supervisor" if supervised else "survivors",
             "beat_timeout": limits.frozen_seconds,
