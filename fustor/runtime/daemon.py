@@ -210,7 +210,7 @@ def launch(
             "env": {"FUSTOR_CONFIG": effective},
             "listen": {name: [_interface(address.host), address.port] for name, address in listen.items()},
             "control_fds": list(control_fds),
-            # Under a service manager the first one would stay in the folder of the unit, where no process may be (ADR 23).
+            # Under a service manager it would stay in the folder of the unit, where no process may be (ADR 23).
             "template": list(template) if limits.template and not supervised else [],
             "grace": grace_seconds,
             "successor": "supervisor" if supervised else "survivors",
