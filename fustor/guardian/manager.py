@@ -20,6 +20,8 @@ from collections.abc import MutableMapping
 
 #: Of the environment, nobody else's business.
 VARIABLES = (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", b"LISTEN_FDS", b"LISTEN_PID", b"LISTEN_FDNAMES")
+#: Seconds until what could not be said, and must be, is said again.
+AGAIN_SECONDS = 0.1
 #: First descriptor that is handed to us (SD_LISTEN_FDS_START), and how many are believed.
 _FIRST, _MOST = 3, 1024
 
@@ -37,12 +39,16 @@ class Manager:
         self._period = _number(environment.get(b"WATCHDOG_USEC", b"")) / 2e6 if address else 0
         self._due = -math.inf if self._period else math.inf
         self._is_ready = False
+        self._now = self._again = math.inf
 
     def ready(self) -> None:
-        """Everything that must be there before others may count on us is there. Said once."""
+        """
+        Everything that must be there before others may count on us is there. To be called in each turn: it is said
+        until it has been sent, for a manager that never hears it ends us.
+        """
         if not self._is_ready:
-            self._is_ready = True
-            self._say(b"READY=1\nSTATUS=keeps its processes")
+            self._is_ready = self._say(b"READY=1\nSTATUS=keeps its processes")
+            self._again = math.inf if self._is_ready else self._now + AGAIN_SECONDS
 
     def stopping(self) -> None:
         """We have begun to stop."""
@@ -50,21 +56,25 @@ class Manager:
 
     def turn(self, now: float) -> None:
         """The loop has turned."""
+        self._now = now
         if now >= self._due:
             self._due = now + self._period
             self._say(b"WATCHDOG=1")
 
     def wake_at(self) -> float | None:
         """When :meth:`turn` wants to be called (monotonic clock); None: never."""
-        return self._due if self._period else None
+        at = min(self._due, self._again)
+        return at if at < math.inf else None
 
-    def _say(self, message: bytes) -> None:
+    def _say(self, message: bytes) -> bool:
+        """False when it could not be sent: the manager may be restarting, or have no room."""
         if not self._address:
-            return
-        # It may be restarting, or have no room: what matters is said again, by the watchdog's next word.
+            return True
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.sendto(message, self._address)
+            return True
+        return False
 
 
 def take_listening(environment: MutableMapping[bytes, bytes], pid: int) -> list[socket.socket]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from fustor.guardian.listeners import listen
-from fustor.guardian.manager import VARIABLES, Manager, take_listening
+from fustor.guardian.manager import AGAIN_SECONDS, VARIABLES, Manager, take_listening
 from tests.guardian.conftest import DEADLINE, MAIN, RELAY, SURVIVOR, Side
 
 #: Becomes a guardian, as a process that was given the descriptors from 3 on. Arguments: theirs now, its command line.
@@ -48,6 +49,18 @@ class Heard:
         """Nothing waits."""
         return not select.select([self._socket], [], [], 0)[0]
 
+    def fill(self) -> None:
+        """Nothing more can be sent to it."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(BlockingIOError):
+            sock.setblocking(False)
+            while True:
+                sock.sendto(b"STATUS=busy", self._socket.getsockname())
+
+    def empty(self) -> None:
+        """Hear all that waits."""
+        while not self.is_silent():
+            self._socket.recv(4096)
+
     def close(self) -> None:
         self._socket.close()
 
@@ -67,6 +80,22 @@ def test_ready_is_said_once_and_stopping(heard: Heard) -> None:
     assert heard.next()[0] == b"READY=1"
     assert heard.next()[0] == b"STOPPING=1"
     assert manager.wake_at() is None
+
+
+def test_ready_is_said_until_there_is_room_for_it(heard: Heard) -> None:
+    """A manager that is busy takes ten messages (net.unix.max_dgram_qlen); one that never hears this ends us."""
+    heard.fill()
+    manager = Manager(heard.environment)
+    manager.turn(100.0)
+    manager.ready()
+    assert manager.wake_at() == 100.0 + AGAIN_SECONDS
+    heard.empty()
+    manager.turn(100.0 + AGAIN_SECONDS)
+    manager.ready()
+    assert heard.next()[0] == b"READY=1"
+    assert manager.wake_at() is None
+    manager.ready()
+    assert heard.is_silent()
 
 
 def test_the_watchdog_hears_twice_as_often_as_it_asks_for(heard: Heard) -> None:
