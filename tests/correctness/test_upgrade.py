@@ -27,7 +27,6 @@ settle_seconds = 60
 probation_seconds = 1.0
 [limits.shell]
 stop_seconds = 2.0
-hello_seconds = 10.0
 """
 
 
