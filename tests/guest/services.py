@@ -26,6 +26,7 @@ ExecStart={program} --config {config} --supervised
 User=root
 Group=root
 ProtectHome=no
+PrivateTmp={private}
 StateDirectory=
 ReadWritePaths={state}
 StandardError=append:{said}
@@ -78,7 +79,11 @@ class Managed(Cluster):
             drop_in = SYSTEM / f"{name}.d" / "test.conf"
             drop_in.parent.mkdir(exist_ok=True)
             program = Path(sys.executable).with_name(f"fustor-{side.name}")
-            drop_in.write_text(DROP_IN.format(program=program, config=side.config, state=self.state, said=SAID))
+            # A program that lies below /tmp itself could not be executed.
+            private = "no" if CHECKOUT.is_relative_to("/tmp") else "yes"
+            drop_in.write_text(
+                DROP_IN.format(program=program, config=side.config, private=private, state=self.state, said=SAID)
+            )
         name = "fustor-fusion.socket"
         (SYSTEM / name).write_text((UNITS / name).read_text().replace("127.0.0.1:8101", f"{host}:{port}"))
         systemctl("daemon-reload")
