@@ -24,14 +24,6 @@ from fustor.runtime.durable import move
 from protocols.errors import ConfigError, FustorError, MachineError, RequestError
 
 
-def group() -> typer.Typer:
-    """The group of commands."""
-    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say who may ask fs/tree over HTTP.")
-    for name, command in (("new", new), ("revoke", revoke), ("list", show)):
-        made.command(name)(command)
-    return made
-
-
 def new(
     name: Annotated[str, typer.Argument(help="Of the owner: a program, or whoever runs it.")],
     view: Annotated[list[str] | None, typer.Option("--view", "-v", help="Only this view; may be repeated.")] = None,

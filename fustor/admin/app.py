@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import typer
@@ -48,15 +48,52 @@ _COMMANDS = {
     "audit": "events:audit",
     "upgrade": "upgrade:command",
 }
-#: The same for groups of commands: where they are put together.
+#: Group → what it is for, and its commands as above.
 _GROUPS = {
-    "keys": "keys:group",
-    "api-keys": "apikeys:group",
-    "config": "config:group",
-    "bundle": "bundle:group",
-    "quarantine": "quarantine:group",
-    "store": "store:group",
-    "view": "view:group",
+    "keys": (
+        "Say who may connect to Fusion.",
+        {"new": "keys:new", "enroll": "keys:enroll", "revoke": "keys:revoke", "list": "keys:show"},
+    ),
+    "api-keys": (
+        "Say who may ask fs/tree over HTTP.",
+        {"new": "apikeys:new", "revoke": "apikeys:revoke", "list": "apikeys:show"},
+    ),
+    "config": (
+        "Configurations of agents: sources, patterns, limits.",
+        {
+            "show": "config:show",
+            "push": "config:push",
+            "diff": "config:diff",
+            "history": "config:history",
+            "rollback": "config:rollback",
+            "unset": "config:unset",
+        },
+    ),
+    "bundle": (
+        "The data plane as one signed file, for hot upgrades.",
+        {
+            "build": "bundle:build",
+            "keygen": "bundle:keygen",
+            "sign": "bundle:sign",
+            "verify": "bundle:verify",
+            "inspect": "bundle:inspect",
+            "push": "bundle:push",
+            "list": "bundle:listed",
+            "remove": "bundle:remove",
+        },
+    ),
+    "quarantine": (
+        "Work that has killed whoever handled it.",
+        {"list": "quarantine:list_command"},
+    ),
+    "store": (
+        "Work on the tree store itself.",
+        {"check": "store:check_command"},
+    ),
+    "view": (
+        "Work on whole views.",
+        {"reset": "view:reset"},
+    ),
 }
 
 
@@ -76,9 +113,12 @@ def build(wanted: str = "") -> typer.Typer:
     for name, place in _COMMANDS.items():
         if everything or name == wanted:
             app.command(name)(_imported(place))
-    for name, place in _GROUPS.items():
+    for name, (purpose, places) in _GROUPS.items():
         if everything or name == wanted:
-            app.add_typer(_imported(place)(), name=name)
+            group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=purpose)
+            for command, place in places.items():
+                group.command(command)(_imported(place))
+            app.add_typer(group, name=name)
     return app
 
 
@@ -93,11 +133,10 @@ def _imported(place: str) -> Callable[..., Any]:
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main() -> NoReturn:
     """Run a command and exit with its code."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        build(words[0] if words else "")(words, prog_name="fustor")
+        build(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="fustor")
     except FustorError as error:
         for line in str(error).splitlines():
             stderr().print(f"fustor: {printable(line)}", markup=False)

@@ -42,17 +42,6 @@ _DAY = 86_400
 PIECE_BYTES, PUSH_SECONDS = 256 << 10, 60.0
 
 
-def group() -> typer.Typer:
-    """The group of commands."""
-    made = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="The data plane as one signed file, for hot upgrades."
-    )
-    for command in (build, keygen, sign, verify, inspect, push, remove):
-        made.command(command.__name__)(command)
-    made.command("list")(listed)
-    return made
-
-
 def build(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the bundle is written.")],
     wheels: Annotated[

@@ -32,16 +32,6 @@ WaitOption = Annotated[
 ]
 
 
-def group() -> typer.Typer:
-    """The group of commands."""
-    made = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="Configurations of agents: sources, patterns, limits."
-    )
-    for command in (show, push, diff, history, rollback, unset):
-        made.command(command.__name__)(command)
-    return made
-
-
 def show(
     agent: AgentArgument = "",
     default: DefaultOption = False,

@@ -34,14 +34,6 @@ PEERS = tuple(sorted(ROLES - {"fusion"}))
 RoleOption = Annotated[str, typer.Option("--role", "-r", help=f"One of {', '.join(PEERS)}.")]
 
 
-def group() -> typer.Typer:
-    """The group of commands."""
-    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say who may connect to Fusion.")
-    for name, command in (("new", new), ("enroll", enroll), ("revoke", revoke), ("list", show)):
-        made.command(name)(command)
-    return made
-
-
 def new(
     name: Annotated[str, typer.Argument(help="Of the owner: an agent's id, or a person.")],
     role: RoleOption = "agent",

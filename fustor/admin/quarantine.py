@@ -21,13 +21,6 @@ from protocols.orders import FUSION
 REACH_SECONDS = 5.0
 
 
-def group() -> typer.Typer:
-    """The group of commands."""
-    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work that has killed whoever handled it.")
-    made.command("list")(list_command)
-    return made
-
-
 def list_command(
     agent: Annotated[str, typer.Argument(metavar="[AGENT]", help="One side (fusion for Fusion's own).")] = "",
     state: StateOption = None,

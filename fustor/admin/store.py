@@ -12,13 +12,6 @@ from fustor.admin.options import JsonOption, StateOption, chosen_state
 from protocols.errors import MachineError
 
 
-def group() -> typer.Typer:
-    """The group of commands."""
-    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on the tree store itself.")
-    made.command("check")(check_command)
-    return made
-
-
 def check_command(
     view: Annotated[str, typer.Option(help="Only this view.", show_default="all")] = "",
     state: StateOption = None,

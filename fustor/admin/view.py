@@ -12,13 +12,6 @@ from fustor.admin.orders import TtlOption
 from protocols.orders import FUSION
 
 
-def group() -> typer.Typer:
-    """The group of commands."""
-    made = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on whole views.")
-    made.command("reset")(reset)
-    return made
-
-
 def reset(
     view: Annotated[str, typer.Argument(metavar="VIEW", help="Which. See: fustor status")] = "main",
     cancel: Annotated[bool, typer.Option("--cancel", help="Stop building anew, and go on with the old tree.")] = False,

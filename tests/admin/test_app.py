@@ -38,6 +38,14 @@ def test_wrong_usage(run_fustor: Run, arguments: tuple[str, ...]) -> None:
     assert "Usage: fustor" in done.stderr
 
 
+def test_every_command_of_every_group_can_be_had() -> None:
+    for group in build().registered_groups:
+        assert group.typer_instance is not None
+        commands = group.typer_instance.registered_commands
+        assert commands
+        assert all(command.callback is not None and command.callback.__doc__ for command in commands)
+
+
 def test_help_names_the_exit_codes(run_fustor: Run) -> None:
     assert "3 nothing runs" in run_fustor("--help").stdout.replace("\n", " ")
 

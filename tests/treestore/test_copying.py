@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from fustor.treestore.restoring import unpack_store
 from fustor.treestore.writer import Writer
 from protocols.errors import MachineError
 from tests.support.kernel import cannot_mount, mount, mounts, umount
+from tests.support.waiting import until
 from tests.treestore.scenario import SOURCE, Feed, Model, file_row, tree_of
 
 
@@ -27,13 +26,6 @@ def store(path: Path, files: int) -> Feed:
     feed.root()
     feed.listing(1, *[file_row(b"f%d" % n, n * 7919, n * 104_729) for n in range(files)])
     return feed
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_a_copy_is_the_store_as_of_one_commit(tmp_path: Path) -> None:
@@ -108,7 +100,7 @@ def test_one_that_is_cancelled_leaves_the_store_and_nothing_behind(tmp_path: Pat
         thread.start()
     else:
         thread.start()
-        until(lambda: any(path.name.endswith(".tmp") for path in tmp_path.iterdir()))
+        until(lambda: any(path.name.endswith(".tmp") for path in tmp_path.iterdir()), "a copy to be begun")
         copying.cancel("enough")
     assert copying.released.wait(60)
     feed.writer.close()

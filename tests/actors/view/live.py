@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import lmdb
 import trio
 
 from actors.view.service import build
 from fustor.runtime.actor import Host
+from fustor.treestore.format import child_key, head_key, unpack_id
 from protocols.data import Listing, Root
 from tests.actors.view.agent import Agent
 from tests.treestore.scenario import file_row
@@ -40,3 +42,11 @@ def begin(agent: Agent, epoch: int = 1, files: int = 3) -> None:
     agent.epoch(epoch)
     agent.say(Root(1))
     agent.say(Listing(1, b"", None, (), ()), rows=([file_row(b"f%d" % i) for i in range(1, files + 1)],))
+
+
+def damage(store: str) -> None:
+    """Break the record of the directory ``d`` in a store that nobody has open."""
+    env = lmdb.open(store, max_dbs=10)
+    with env.begin(write=True, db=env.open_db(b"tree")) as txn:
+        txn.put(head_key(unpack_id(txn.get(child_key(1, b"d"), b""))), b"broken")
+    env.close()

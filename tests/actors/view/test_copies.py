@@ -25,18 +25,6 @@ from tests.actors.view.live import begin, running, until_true
 from tests.treestore.scenario import SOURCE, Feed, file_row
 
 
-@pytest.fixture(autouse=True)
-def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An actor writes what it handles in its working directory."""
-    (tmp_path / "run").mkdir()
-    monkeypatch.chdir(tmp_path / "run")
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return Keys(tmp_path / "keys")
-
-
 @pytest.fixture
 def front(tmp_path: Path) -> Path:
     (tmp_path / "main").mkdir()

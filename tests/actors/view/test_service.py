@@ -14,7 +14,6 @@ from actors.view.service import build
 from fustor.runtime.config import ConfigFaults
 from fustor.treestore.check import check
 from fustor.treestore.environment import boottime_ns
-from fustor.treestore.format import child_key, head_key, unpack_id
 from fustor.treestore.place import Place
 from fustor.treestore.reader import Reader
 from fustor.treestore.stamp import Stamp, boot_id, write_stamp
@@ -22,20 +21,8 @@ from fustor.treestore.writer import Writer
 from protocols.data import Names, Watermark
 from protocols.errors import ConfigError
 from tests.actors.view.agent import Keys, agents
-from tests.actors.view.live import begin, running, until_true
+from tests.actors.view.live import begin, damage, running, until_true
 from tests.treestore.scenario import SOURCE, directory_row, file_row
-
-
-@pytest.fixture(autouse=True)
-def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An actor writes what it handles in its working directory."""
-    (tmp_path / "run").mkdir()
-    monkeypatch.chdir(tmp_path / "run")
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return Keys(tmp_path / "keys")
 
 
 def names_in(store: Path) -> set[bytes]:
@@ -180,10 +167,7 @@ async def test_a_damaged_store_is_set_aside_and_begun_anew(tmp_path: Path, keys:
             begin(agent)
             agent.say(Names(1, (), (2,)), rows=([directory_row(b"d")],))
             await agent.delivered()
-        env = lmdb.open(str(tmp_path / "s"), max_dbs=10)
-        with env.begin(write=True, db=env.open_db(b"tree")) as txn:
-            txn.put(head_key(unpack_id(txn.get(child_key(1, b"d"), b""))), b"broken")
-        env.close()
+        damage(str(tmp_path / "s"))
         async with running(config) as host:
             store = host.facts["store"]
             agent.say(Names(2, ()), rows=([file_row(b"f1")],))
@@ -264,10 +248,7 @@ async def test_a_new_store_that_is_damaged_is_begun_again(tmp_path: Path, keys: 
             begin(agent, 2)
             agent.say(Names(1, (), (2,)), rows=([directory_row(b"d")],))
             await agent.delivered()
-        env = lmdb.open(place.other(), max_dbs=10)
-        with env.begin(write=True, db=env.open_db(b"tree")) as txn:
-            txn.put(head_key(unpack_id(txn.get(child_key(1, b"d"), b""))), b"broken")
-        env.close()
+        damage(place.other())
         async with running(config) as host:
             store = host.facts["store"]
             agent.say(Names(2, ()), rows=([file_row(b"f1")],))
