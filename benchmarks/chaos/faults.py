@@ -27,6 +27,7 @@ from fustor.admin.client import Client
 from protocols.errors import FustorError, RequestError
 
 if TYPE_CHECKING:
+    from benchmarks.chaos.ground import Links
     from tests.support.proxy import Proxy
 
 #: Seconds that a victim may take to be there, that an order is waited for, and between two looks.
@@ -48,7 +49,7 @@ class Faults:
         ends: is told how query workers end.
         document: a configuration of the agent that changes nothing that is there; another one for each number.
         store: folder of the view: its stores, and their copy.
-        proxy: the link between the control actors; None: it can't be cut.
+        links: between the agent and Fusion.
         room: a small file system that holds the store; None: it can't be filled.
         marks: when what was done.
         done: how many processes were killed, stopped …, and how orders ended.
@@ -60,7 +61,7 @@ class Faults:
     ends: Ends
     document: Callable[[int], str]
     store: Path
-    proxy: Proxy | None = None
+    links: Links
     room: Path | None = None
     marks: list[Mark] = attrs.Factory(list)
     done: dict[str, int] = attrs.Factory(dict)
@@ -171,14 +172,18 @@ class Faults:
     # -- link, disk, store ------------------------------------------------------------------------------------------
 
     def _cut(self, step: Step) -> None:
-        assert self.proxy is not None
-        self._mark(step.kind, "link", str(step))
-        self.proxy.cut()
+        self._link(step).cut()
 
     def _silence(self, step: Step) -> None:
-        assert self.proxy is not None
-        self._mark(step.kind, "link", str(step))
-        self.proxy.silence(step.kind == "silence")
+        self._link(step).silence(True)
+
+    def _pass(self, step: Step) -> None:
+        self._link(step).silence(False)
+
+    def _link(self, step: Step) -> Proxy:
+        carries_data = step.kind.endswith("-data")
+        self._mark(step.kind, "data link" if carries_data else "link", str(step))
+        return self.links.data if carries_data else self.links.control
 
     def _fill(self, step: Step) -> None:
         assert self.room is not None
@@ -247,7 +252,10 @@ _DO: Mapping[Kind, Callable[[Faults, Step], None]] = {
     "reexec": Faults._reexec,
     "cut": Faults._cut,
     "silence": Faults._silence,
-    "pass": Faults._silence,
+    "pass": Faults._pass,
+    "cut-data": Faults._cut,
+    "silence-data": Faults._silence,
+    "pass-data": Faults._pass,
     "fill": Faults._fill,
     "free": Faults._free,
     "corrupt": Faults._corrupt,

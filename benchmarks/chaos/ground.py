@@ -1,5 +1,5 @@
 """
-What a run stands on: a state folder whose store has a small disk of its own, and a link that can be cut.
+What a run stands on: a state folder whose store has a small disk of its own, and links that can be cut.
 
 What this module does not do: start anything.
 """
@@ -21,18 +21,30 @@ _PER_ENTRY, _LEAST = 1000, 64 << 20
 
 
 @attrs.frozen
+class Links:
+    """
+    Attributes:
+        control: of the control actors.
+        data: of data and acknowledgements: two ports.
+    """
+
+    control: Proxy
+    data: Proxy
+
+
+@attrs.frozen
 class Ground:
     """
     Attributes:
         state: where the cluster's state folder is to be.
-        proxy: the way of the agent's control actor to Fusion; its target has to be set.
+        links: the ways of the agent to Fusion; their targets have to be set.
         room: the small disk; None: this process may not mount.
         kinds: of the faults that are possible here.
         missing: why others are not, in words.
     """
 
     state: Path
-    proxy: Proxy
+    links: Links
     room: Path | None
     kinds: frozenset[str]
     missing: tuple[str, ...]
@@ -48,10 +60,10 @@ def ground(state: Path, entries: int) -> Iterator[Ground]:
         entries: of the tree.
     """
     why = cannot_mount()
-    missing = ["the link that carries data was not cut: where it goes is what Fusion says"]
-    with Proxy() as proxy:
+    with Proxy() as control, Proxy(ports=2) as data:
+        links = Links(control, data)
         if why:
-            yield Ground(state, proxy, None, KINDS - {"fill"}, (*missing, f"no disk was filled: {why}"))
+            yield Ground(state, links, None, KINDS - {"fill", "free"}, (f"no disk was filled: {why}",))
             return
         room = state / "fusion" / "views"
         room.mkdir(parents=True)
@@ -60,6 +72,6 @@ def ground(state: Path, entries: int) -> Iterator[Ground]:
         try:
             for path in (state, state / "fusion"):
                 path.chmod(0o700)
-            yield Ground(state, proxy, room, KINDS, tuple(missing))
+            yield Ground(state, links, room, KINDS, ())
         finally:
             umount(room)

@@ -10,7 +10,7 @@ from benchmarks.chaos.timeline import timeline
 from benchmarks.figures import short
 
 #: Rows of the picture behind the processes.
-_OTHERS = ("configuration", "link", "disk", "store")
+_OTHERS = ("configuration", "link", "data link", "disk", "store")
 #: Examples that are shown of each kind of trouble.
 _SOME = 20
 

@@ -27,6 +27,7 @@ from benchmarks.chaos.asking import Asker
 from benchmarks.chaos.ends import Ends
 from benchmarks.chaos.faults import Faults
 from benchmarks.chaos.found import AGAIN, CHAOS, DOWN, LOST, QUIET, ROOT, STEADY, WHOLE, Claims, Equality, Found
+from benchmarks.chaos.ground import Links
 from benchmarks.chaos.lives import Lives
 from benchmarks.chaos.schedule import Step
 from benchmarks.eye import Eye
@@ -37,7 +38,6 @@ from fustor.admin.prepare import toml_text
 from fustor.admin.state import State
 from tests.support.cluster import Cluster
 from tests.support.mischief import Mischief
-from tests.support.proxy import Proxy
 from tests.support.writers import Change, Ledger, Truth
 
 #: Lines for both sides: delays that a loop of kills does not stretch, nobody parked or quarantined for what we do.
@@ -85,7 +85,7 @@ class Plan:
     whole: bool = True
 
 
-def run(cluster: Cluster, tree: Tree, plan: Plan, folder: Path, *, proxy: Proxy | None, room: Path | None) -> Found:
+def run(cluster: Cluster, tree: Tree, plan: Plan, folder: Path, *, links: Links, room: Path | None) -> Found:
     """
     Do it.
 
@@ -94,14 +94,14 @@ def run(cluster: Cluster, tree: Tree, plan: Plan, folder: Path, *, proxy: Proxy 
         tree: its scratch directories are empty, and are so again in the end.
         plan: what.
         folder: for what is written down, on the file system of the tree.
-        proxy: the way of the agent's control actor to Fusion; None: there is none of ours.
+        links: the ways of the agent to Fusion.
         room: a small file system that holds the store; None: there is none.
 
     Raises:
         BenchError, FustorError, AssertionError: it could not be done to its end.
     """
     with _field(tree):
-        return _Run(cluster, tree, plan, folder, proxy, room).all()
+        return _Run(cluster, tree, plan, folder, links, room).all()
 
 
 def read_claims(path: Path, ledgers: dict[str, Sequence[Change]]) -> Claims:
@@ -140,9 +140,7 @@ def _field(tree: Tree) -> Iterator[None]:
 
 
 class _Run:
-    def __init__(
-        self, cluster: Cluster, tree: Tree, plan: Plan, folder: Path, proxy: Proxy | None, room: Path | None
-    ) -> None:
+    def __init__(self, cluster: Cluster, tree: Tree, plan: Plan, folder: Path, links: Links, room: Path | None) -> None:
         self._cluster, self._tree, self._plan, self._folder = cluster, tree, plan, folder
         state = State(cluster.state)
         self._lives, self._eye = Lives(state), Eye(state)
@@ -153,7 +151,7 @@ class _Run:
             self._ends,
             document=self._document,
             store=state.fusion.folder / "views" / "main",
-            proxy=proxy,
+            links=links,
             room=room,
         )
         self._phases: list[Phase] = []

@@ -30,14 +30,15 @@ PAYLOADS = tuple(who for who in EVERYBODY if who[1] not in (GUARDIAN, CONTROL, T
 
 #: kill: SIGKILL. stop: SIGSTOP, for Fustor to find. stand: SIGSTOP, and SIGCONT after a while. restart, drain (and
 #: resume): orders. reload: a configuration pushed. reexec: SIGHUP. cut, silence (until pass): of the link between the
-#: control actors. fill (until free): the disk of the store. corrupt, rebuild: the store, while its view is drained.
+#: control actors; the same with -data: of the one that data and their acknowledgements take. fill (until free): the
+#: disk of the store. corrupt, rebuild: the store, while its view is drained.
 Kind = Literal[
-    "kill", "stop", "stand", "restart", "drain", "reload", "reexec", "cut", "silence", "pass", "fill", "free",
-    "corrupt", "rebuild",
+    "kill", "stop", "stand", "restart", "drain", "reload", "reexec", "cut", "silence", "pass", "cut-data",
+    "silence-data", "pass-data", "fill", "free", "corrupt", "rebuild",
 ]  # fmt: skip
 KINDS: frozenset[str] = frozenset(get_args(Kind))
 #: What lasts, and what ends it.
-ENDS: dict[Kind, Kind] = {"silence": "pass", "fill": "free"}
+ENDS: dict[Kind, Kind] = {"silence": "pass", "silence-data": "pass-data", "fill": "free"}
 #: Pairs of a deck, of the 78 there are; the next deck takes the next ones.
 _PAIRS = 5
 
@@ -120,6 +121,8 @@ def _deck(draw: random.Random, pairs: Iterator[tuple[Who, Who]]) -> Iterator[Ste
         ("reload", moment),
         ("cut", moment),
         ("silence", lambda: 0.2 + moment(4.0)),
+        ("cut-data", moment),
+        ("silence-data", lambda: 0.2 + moment(4.0)),
         ("fill", lambda: moment(2.0)),
         ("corrupt", moment),
         ("rebuild", moment),

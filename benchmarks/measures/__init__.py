@@ -21,6 +21,7 @@ from benchmarks.measures import (
     overload,
     repair,
     scan,
+    slow,
     small,
     sustained,
     up,
@@ -50,4 +51,5 @@ MEASURES: tuple[Measure, ...] = (
     repair.MEASURE,
     chaos.MEASURE,
     audit.MEASURE,
+    slow.MEASURE,
 )

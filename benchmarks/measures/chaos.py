@@ -29,14 +29,15 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
         folder = stack.enter_context(bench.state())
         on = stack.enter_context(ground(folder / "state", bench.tree.entries))
         stack.callback(subject.stop)
-        subject.start_with(bench.tree, folder, limits=LIMITS, fusion=LIMITS, way=on.proxy.port)
+        control, data = on.links.control, on.links.data
+        subject.start_with(bench.tree, folder, limits=LIMITS, fusion=LIMITS, way=control.port, data_way=data.port)
         assert subject.cluster is not None
-        on.proxy.target = subject.cluster.control_port()
+        control.target, data.target = map(subject.cluster.port, ("control", "data"))
         subject.wait_complete(bench.tree)
         steps = schedule(bench.seed, bench.scale.kills, kinds=on.kinds)
         plan = Plan(steps, bench.seed, bench.scale.rate_seconds * _LONGER, steady_rate=_STEADY_RATE, rate=_RATE)
         load = os.getloadavg()[0]
-        found = play(subject.cluster, bench.tree, plan, folder, proxy=on.proxy, room=on.room)
+        found = play(subject.cluster, bench.tree, plan, folder, links=on.links, room=on.room)
         subject.stop()
     title = f"Chaos, {bench.tree.files:,} files, seed {bench.seed}"
     conditions = [
@@ -57,7 +58,7 @@ MEASURE = Measure(
     "Pollers ask 20 times a second each for the root and for directories that change, others read on kept connections "
     "and the whole tree, and two writers change the tree, while a seeded schedule kills every kind of process alone, "
     "in pairs and all but one of a side, stops them (SIGSTOP) for Fustor to find, orders restarts and drains, pushes "
-    "configurations, renews guardians, cuts and silences the link, fills the disk of the store, and replaces the "
+    "configurations, renews guardians, cuts and silences both links, fills the disk of the store, and replaces the "
     "store by rubbish or removes it. Nobody but Fustor starts anything again. A GET that failed is sent once more. "
     "Live: of the answers before the chaos, at 1,000 changes a second. Latency: from sending until the last byte, the "
     "second attempt included; connections that a stopped worker had are counted apart. A claim: a listing with "

@@ -40,10 +40,19 @@ class Fustor:
         self.start_with(tree, folder)
 
     def start_with(
-        self, tree: Tree, folder: Path, *, source: str = "", limits: str = "", fusion: str = "", way: int = 0
+        self,
+        tree: Tree,
+        folder: Path,
+        *,
+        source: str = "",
+        limits: str = "",
+        fusion: str = "",
+        way: int = 0,
+        data_way: int = 0,
     ) -> None:
-        """The same with lines added to agent.toml and fusion.toml, or another way to Fusion (see ``Cluster``)."""
-        self.cluster = Cluster(Path(tree.root), folder / "state", source=source, limits=limits, fusion=fusion, way=way)
+        """The same with lines added to agent.toml and fusion.toml, or other ways to Fusion (see ``Cluster``)."""
+        root, state = Path(tree.root), folder / "state"
+        self.cluster = Cluster(root, state, source=source, limits=limits, fusion=fusion, way=way, data_way=data_way)
         self.web = Web(self.cluster.address, "/fs/tree")
 
     def wait_complete(self, tree: Tree) -> None:

@@ -86,6 +86,7 @@ class AgentControl:
             keeper,
             log=log,
             policy=config.limits.shell,
+            guardian_seconds=config.limits.guardian.silent_seconds,
             endpoint=lifeline,
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),

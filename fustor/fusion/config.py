@@ -52,6 +52,8 @@ class FusionSection:
         http_without_keys: where others than this host reach it, everybody may ask as long as there is no API key.
         data: view k takes data on this port + 2k and acknowledges on the port above it.
         query: query worker i answers over zmq on this port + i.
+        advertise_data, advertise_query: what agents are told in place of ``data`` and ``query``, where ports are
+            forwarded; empty: those.
         query_workers: how many.
         heartbeat_seconds: interval that agents are told.
         heartbeats_per_second: the most of all agents together; of a large fleet the interval is longer.
@@ -65,6 +67,8 @@ class FusionSection:
     http_without_keys: bool = False
     data: str = attrs.field(default="tcp://127.0.0.1:7710", validator=checks.endpoint)
     query: str = attrs.field(default="tcp://127.0.0.1:7720", validator=checks.endpoint)
+    advertise_data: str = attrs.field(default="", validator=checks.endpoint_or_empty)
+    advertise_query: str = attrs.field(default="", validator=checks.endpoint_or_empty)
     query_workers: int = attrs.field(default=2, validator=between(1, 64))
     heartbeat_seconds: float = attrs.field(default=1.0, validator=between(0.1, 60))
     heartbeats_per_second: float = attrs.field(default=500.0, validator=between(1, 100_000))

@@ -99,6 +99,7 @@ class FusionControl:
             keeper,
             log=log,
             policy=config.limits.shell,
+            guardian_seconds=config.limits.guardian.silent_seconds,
             endpoint=lifeline,
             log_folder=os.path.join(state, "log"),
             holds=os.path.join(state, "holds.json"),

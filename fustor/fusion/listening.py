@@ -37,7 +37,21 @@ def query_name(index: int) -> str:
 
 def view_addresses(config: FusionConfig, index: int) -> tuple[Address, Address]:
     """Where view ``index`` takes data, and where it acknowledges them."""
-    base = parse_endpoint(config.fusion.data)
+    return _pair(config.fusion.data, index)
+
+
+def advertised_view(config: FusionConfig, index: int) -> tuple[Address, Address]:
+    """What agents are told of view ``index``: where it takes data, and where it acknowledges them."""
+    return _pair(config.fusion.advertise_data or config.fusion.data, index)
+
+
+def advertised_query(config: FusionConfig) -> Address:
+    """What agents are told of the query workers: the first one."""
+    return parse_endpoint(config.fusion.advertise_query or config.fusion.query)
+
+
+def _pair(endpoint: str, index: int) -> tuple[Address, Address]:
+    base = parse_endpoint(endpoint)
     return base.plus(2 * index), base.plus(2 * index + 1)
 
 

@@ -12,7 +12,16 @@ from typing import Any
 
 from fustor.fusion.access import is_open
 from fustor.fusion.config import FusionConfig, ViewConfig
-from fustor.fusion.listening import HTTP, acks_name, data_name, query_addresses, query_name, view_addresses
+from fustor.fusion.listening import (
+    HTTP,
+    acks_name,
+    advertised_query,
+    advertised_view,
+    data_name,
+    query_addresses,
+    query_name,
+    view_addresses,
+)
 from fustor.runtime.access import api_folder, own_digest
 from fustor.runtime.endpoint import WILDCARDS, Address
 from fustor.runtime.payload import PayloadSpec
@@ -108,14 +117,14 @@ def agent_endpoints(config: FusionConfig, server_key: str) -> dict[str, tuple[En
     """
     Agent → where its sources send their data.
 
-    A view that binds every interface is told as host ``*``: the agent puts in the host by which it reached us.
+    An address on every interface is told as host ``*``: the agent puts in the host by which it reached us.
     """
     found: dict[str, tuple[Endpoints, ...]] = {}
     for index, view in enumerate(config.views):
-        data, acks = (Address("*", a.port) if a.host in WILDCARDS else a for a in view_addresses(config, index))
+        data, acks = (Address("*", a.port) if a.host in WILDCARDS else a for a in advertised_view(config, index))
         for source in view.sources:
             there = Endpoints(source.source, data.zmq, acks.zmq, server_key)
             found[source.agent] = (*found.get(source.agent, ()), there)
-    query = query_addresses(config)[0]
+    query = advertised_query(config)
     where = (Address("*", query.port) if query.host in WILDCARDS else query).zmq
     return {agent: (*those, Endpoints(BUNDLES, where, where, server_key)) for agent, those in found.items()}

@@ -25,6 +25,12 @@ def endpoint(instance: object, attribute: attrs.Attribute[str], value: str) -> N
         raise ConfigError(attribute.name, shorten(value), str(error)) from None
 
 
+def endpoint_or_empty(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    """A zmq endpoint on tcp, or nothing."""
+    if value:
+        endpoint(instance, attribute, value)
+
+
 def address(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     """A host and a port."""
     try:

@@ -48,6 +48,7 @@ class GuardianLimits:
     Attributes:
         frozen_seconds: without a beat after which a control actor that was stopped by a signal is replaced.
         hang_seconds: the same of one that is not frozen: it may only be waiting for a processor.
+        silent_seconds: without an answer after which a guardian is killed by its control actor, for a successor.
         rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
         adopt_seconds: how long a successor waits for them to join before it kills them.
         template: payloads are forked of a process that has imported their program; else, and under a service manager,
@@ -56,6 +57,7 @@ class GuardianLimits:
 
     frozen_seconds: float = attrs.field(default=1.5, validator=between(1.0, 3600))
     hang_seconds: float = attrs.field(default=4.0, validator=between(1.0, 3600))
+    silent_seconds: float = attrs.field(default=5.0, validator=between(1.0, 3600))
     rejoin_seconds: float = attrs.field(default=10.0, validator=between(0, 3600))
     adopt_seconds: float = attrs.field(default=5.0, validator=between(0, 3600))
     template: bool = True

@@ -38,6 +38,7 @@ from fustor.runtime.guard import guarded
 from fustor.runtime.isolation import Isolation, readable, told
 from fustor.runtime.keeper import Entry, Exit, Keeper, KeeperGone
 from fustor.runtime.mesh import MeshSocket, PeerGone
+from fustor.runtime.overseeing import Overseer
 from fustor.runtime.pace import next_multiple
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.rlimits import impose
@@ -188,6 +189,7 @@ class Shell:
         groups: control groups for the processes; None: none.
         events: how much of what happened is kept.
         run: working directory of the payloads.
+        guardian_seconds: without an answer after which the guardian is killed, so that it has a successor.
 
     Attributes:
         story: what happened.
@@ -215,6 +217,7 @@ class Shell:
         groups: GroupLimits | None = None,
         events: EventLimits | None = None,
         run: str = ".",
+        guardian_seconds: float = 5.0,
     ) -> None:
         self.story = Story(events or EventLimits())
         self.on_news: Callable[[], None] = lambda: None
@@ -228,6 +231,7 @@ class Shell:
         #: Failures of our own tasks, by name.
         self.failures: dict[str, int] = {}
         self._keeper = keeper
+        self._overseer = Overseer(keeper, guardian_seconds, self._guardian_hung)
         self._log = log
         self._policy = policy
         self._rng = rng or random.Random()
@@ -281,6 +285,7 @@ class Shell:
                 nursery.start_soon(self._guard, "orders", self._perform)
                 nursery.start_soon(self._guard, "reconcile", self._reconcile)
                 nursery.start_soon(self._guard, "beat", self._beat)
+                nursery.start_soon(self._guard, "overseer", self._overseer.run)
         finally:
             self.close()
 
@@ -956,6 +961,10 @@ class Shell:
         while True:
             await self._keeper.beat()
             await next_multiple(KEEPER_BEAT_SECONDS)
+
+    def _guardian_hung(self, pid: int, what: str) -> None:
+        self._log.error("guardian hangs", extra={"pid": pid, "what": what})
+        self.tell("guardian", "hang", f"pid {pid} {what}")
 
     async def _guard(self, name: str, task: Callable[[], Awaitable[None]]) -> None:
         await guarded(task, name=f"shell.{name}", log=self._log, failures=self.failures, fatal=(KeeperGone,))

@@ -28,12 +28,19 @@ def test_whatever_is_done(tmp_path: Path, seed: int) -> None:
     tree = make_tree(str(tmp_path / "root"), 500, seed)
     with ground(tmp_path / "state", tree.entries) as on:
         steps = schedule(seed, 0, kinds=on.kinds - SIGNALS)
-        cluster = Cluster(Path(tree.root), on.state, limits=LIMITS, fusion=LIMITS, way=on.proxy.port)
+        cluster = Cluster(
+            Path(tree.root),
+            on.state,
+            limits=LIMITS,
+            fusion=LIMITS,
+            way=on.links.control.port,
+            data_way=on.links.data.port,
+        )
         try:
-            on.proxy.target = cluster.control_port()
+            on.links.control.target, on.links.data.target = map(cluster.port, ("control", "data"))
             cluster.assert_right()
             plan = Plan(steps, seed, steady_seconds=0, steady_rate=0, rate=200, whole=False)
-            found = run(cluster, tree, plan, tmp_path, proxy=on.proxy, room=on.room)
+            found = run(cluster, tree, plan, tmp_path, links=on.links, room=on.room)
         finally:
             cluster.down()
     print(page(found, "chaos", [], ""))

@@ -104,6 +104,29 @@ def test_nobody_sees_that_the_guardians_are_killed(own: Cluster) -> None:
     own.assert_right()
 
 
+def test_guardians_that_hang_are_ended_by_their_control_actors(own: Cluster) -> None:
+    own.assert_right()
+    before = others(own)
+    stopped = {side: successor(own, side, 0) for side in SIDES}
+    with Poller(own, pause=0.01):
+        for pid in stopped.values():
+            os.kill(pid, signal.SIGSTOP)
+        for side in SIDES:
+            successor(own, side, stopped[side])
+        until(lambda: hung(own) == {"fusion", "local"}, "both to be told")
+    assert others(own) == before
+    own.kill("query.0")
+    own.kill("syncer.data")
+    (own.root / "last").write_text("x")
+    own.assert_right()
+
+
+def hung(cluster: Cluster) -> set[str]:
+    """Sides of whose guardians it is known that they hung."""
+    events = cluster.admin("events", after="0", side="", evidence="")["events"]
+    return {event["side"] for event in events if (event["payload"], event["kind"]) == ("guardian", "hang")}
+
+
 @pytest.mark.parametrize("when", ["at once", "when one is being started", "when one has taken over"])
 def test_a_stop_right_after_the_kill_leaves_nothing(tmp_path: Path, when: str) -> None:
     (tmp_path / "root").mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ def test_nothing_is_taken_from_a_revoked_key(tmp_path: Path) -> None:
         assert cluster.entries().keys() == {b"", b"before"}
 
         def link() -> dict[str, Any]:
-            (agent,) = json.loads(cluster.command("agents", "--json").stdout)
-            return dict(agent) if agent["link"] == "closed" else {}
+            agent = cluster.agent()
+            return agent if agent["link"] == "closed" else {}
 
         agent = until(link, "the end of its session")
         assert agent["farewell"] == "its key was revoked"

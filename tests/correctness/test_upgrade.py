@@ -90,14 +90,8 @@ def push(cluster: Cluster, file: str) -> str:
     return str(json.loads(cluster.command("bundle", "push", file, "--json").stdout)["digest"])
 
 
-def agent(cluster: Cluster) -> dict[str, Any]:
-    """As Fusion knows it; empty before it has logged in."""
-    found: list[dict[str, Any]] = json.loads(cluster.command("agents", "--json").stdout)
-    return found[0] if found else {}
-
-
 def payloads(cluster: Cluster) -> dict[str, dict[str, Any]]:
-    return {payload["name"]: payload for payload in agent(cluster).get("payloads", ())}
+    return {payload["name"]: payload for payload in cluster.agent().get("payloads", ())}
 
 
 def versions(cluster: Cluster) -> set[str]:
@@ -105,7 +99,7 @@ def versions(cluster: Cluster) -> set[str]:
 
 
 def configuration(cluster: Cluster) -> dict[str, Any]:
-    status: dict[str, Any] = agent(cluster).get("configuration", {"outcome": ""})
+    status: dict[str, Any] = cluster.agent().get("configuration", {"outcome": ""})
     return status
 
 
@@ -121,14 +115,14 @@ def test_nobody_is_trusted_unless_this_host_says_so(cluster: Cluster, key: Path,
 def test_a_good_one_runs_and_is_kept(cluster: Cluster, key: Path, tmp_path: Path) -> None:
     trust(cluster, key)
     digest = push(cluster, made(tmp_path, key, version("1.0.2")))
-    links = agent(cluster)
+    links = cluster.agent()
     with Poller(cluster):
         cluster.command("upgrade", "local", digest[:12], "--reason", "a test")
         until(lambda: versions(cluster) == {"1.0.2"}, "the new version everywhere")
         until(lambda: configuration(cluster)["outcome"] == "good", "the end of the probation")
         (Path(cluster.root) / "d1/new").touch()
         cluster.assert_right()
-    after = agent(cluster)
+    after = cluster.agent()
     assert (after["logins"], after["losses"]) == (links["logins"], links["losses"])
     assert after["beats"] == after["seq"], "no heartbeat was missed"
     program = cluster.state / "agent" / "versions" / digest

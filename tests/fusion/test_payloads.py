@@ -80,6 +80,15 @@ def test_an_agent_is_told_about_its_own_sources() -> None:
     assert set(told) == {"x", "y"}
 
 
+def test_what_is_advertised_is_told() -> None:
+    told = agent_endpoints(config(advertise_data="tcp://0.0.0.0:17710", advertise_query="tcp://f.example:17720"), "k")
+    assert [(e.source, e.data, e.acks) for e in told["x"]] == [
+        ("data", "tcp://*:17710", "tcp://*:17711"),
+        ("more", "tcp://*:17712", "tcp://*:17713"),
+        (BUNDLES, "tcp://f.example:17720", "tcp://f.example:17720"),
+    ]
+
+
 def test_a_wildcard_is_told_as_one() -> None:
     for host in ("0.0.0.0", "[::]", "*"):
         first, *_, last = agent_endpoints(config(data=f"tcp://{host}:7710", query=f"tcp://{host}:7720"), "k")["x"]

@@ -30,6 +30,7 @@ PrivateTmp={private}
 StateDirectory=
 ReadWritePaths={state}
 StandardError=append:{said}
+TimeoutAbortSec=1
 """
 #: What the services have said, there is no journal.
 SAID = Path("/mnt/tmp/said")
@@ -44,6 +45,7 @@ stop_seconds = 60.0
 [limits.guardian]
 frozen_seconds = 60.0
 hang_seconds = 60.0
+silent_seconds = 600.0
 rejoin_seconds = 100.0
 adopt_seconds = 100.0
 """
@@ -165,6 +167,19 @@ def test_nobody_notices_that_the_guardian_is_killed(managed: Managed) -> None:
     assert after.pop("guardian") != before.pop("guardian")
     assert after == before
     until(lambda: bound_of("fustor-payload-view.main") not in ("", "max"), "its bound to be there again", PATIENCE)
+
+
+def test_a_guardian_that_hangs_is_ended_by_the_service_manager(managed: Managed) -> None:
+    # Not by its control actor, whose patience is much longer here.
+    before = managed.fusion()
+    guardian = managed.main()
+    with Poller(managed):
+        os.kill(guardian, signal.SIGSTOP)
+        until(lambda: managed.main() not in (0, guardian), "the next one", PATIENCE)
+        until(lambda: managed.fusion().keys() == before.keys(), "everybody to be there", PATIENCE)
+    after = managed.fusion()
+    assert after.pop("guardian") != before.pop("guardian")
+    assert after == before
 
 
 def test_reload_changes_the_guardian_to_the_code_of_now(managed: Managed) -> None:

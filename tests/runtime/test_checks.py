@@ -25,6 +25,8 @@ FIELD = attrs.fields(Table).field
     ("check", "good", "bad"),
     [
         (checks.endpoint, "tcp://h:1", "h:1"),
+        (checks.endpoint_or_empty, "", "h:1"),
+        (checks.endpoint_or_empty, "tcp://h:1", " "),
         (checks.address, "h:1", "tcp://h:1"),
         (checks.path, "/x", ""),
         (checks.path, "x", "a\0b"),

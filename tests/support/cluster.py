@@ -55,7 +55,8 @@ class Cluster:
         fusion: text appended to fusion.toml.
         limits: text appended to agent.toml.
         wrapper: a command that runs ``fustor up``, in front of it.
-        way: port by which the agent's control actor reaches Fusion; 0: Fusion's own. Data goes where Fusion says.
+        way: port by which the agent's control actor reaches Fusion; 0: Fusion's own.
+        data_way: the first of the two ports by which its data reach a view; 0: the view's own.
     """
 
     def __init__(
@@ -68,12 +69,13 @@ class Cluster:
         fusion: str = "",
         wrapper: Sequence[str] = (),
         way: int = 0,
+        data_way: int = 0,
     ) -> None:
         self.root = root
         self.state = state
         self._wrapper = wrapper
-        if source or limits or fusion or way:
-            self._prepare(source, limits, fusion, way)
+        if source or limits or fusion or way or data_way:
+            self._prepare(source, limits, fusion, way, data_way)
         self.up()
 
     def command(
@@ -93,7 +95,7 @@ class Cluster:
         )
         return done
 
-    def _prepare(self, source: str, limits: str, fusion: str, way: int) -> None:
+    def _prepare(self, source: str, limits: str, fusion: str, way: int, data_way: int) -> None:
         """Write the files as ``up`` does, then add to them."""
         from fustor.admin.prepare import make_folder, prepare
         from fustor.admin.state import State
@@ -109,9 +111,11 @@ class Cluster:
         if way:
             text = text.replace(f'fusion = "{state.fusion_config()["control"]}"', f'fusion = "tcp://127.0.0.1:{way}"')
         agent.write_text(text.rstrip("\n") + "\n" + source.strip() + "\n\n" + limits.strip() + "\n")
-        if fusion:
-            file = self.state / "fusion.toml"
-            file.write_text(file.read_text().rstrip("\n") + "\n\n" + fusion.strip() + "\n")
+        file = self.state / "fusion.toml"
+        text = file.read_text().rstrip("\n") + "\n\n" + fusion.strip() + "\n"
+        if data_way:
+            text = text.replace("[fusion]\n", f'[fusion]\nadvertise_data = "tcp://127.0.0.1:{data_way}"\n', 1)
+        file.write_text(text)
 
     def up(self) -> None:
         """Start, until the first answer."""
@@ -120,10 +124,10 @@ class Cluster:
         host, _, port = str(config["fusion"]["http"]).rpartition(":")
         self.address = (host, int(port))
 
-    def control_port(self) -> int:
-        """Where Fusion hears agents."""
+    def port(self, key: str) -> int:
+        """Where Fusion listens: ``control``, ``data`` …"""
         config = tomllib.loads((self.state / "fusion.toml").read_text())
-        return int(str(config["fusion"]["control"]).rpartition(":")[2])
+        return int(str(config["fusion"][key]).rpartition(":")[2])
 
     def down(self) -> None:
         """Stop, and see that nothing is left."""
@@ -240,13 +244,22 @@ class Cluster:
         found: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
         return found
 
-    def running(self) -> dict[str, int]:
-        """Payloads that do their work, as their shells say: name → pid."""
+    def admin(self, op: str, **args: Any) -> Any:
+        """What Fusion's control actor answers; for what is asked again and again, without a command each time."""
         from fustor.admin.client import Client
         from fustor.admin.state import State
 
         with Client(State(self.state)) as client:
-            status = client.admin("status")
+            return client.admin(op, **args)
+
+    def agent(self) -> dict[str, Any]:
+        """The one agent as Fusion knows it; empty before it has logged in."""
+        agents = self.admin("agents")["agents"]
+        return dict(agents[0]) if agents else {}
+
+    def running(self) -> dict[str, int]:
+        """Payloads that do their work, as their shells say: name → pid."""
+        status = self.admin("status")
         every = [*status["payloads"], *(one for agent in status["agents"] for one in agent["payloads"])]
         return {one["name"]: one["pid"] for one in every if one["state"] == "running"}
 

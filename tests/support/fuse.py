@@ -1,20 +1,23 @@
 """
-A file system whose answers can be withheld: a storage that hangs, on demand.
+A file system whose answers can be withheld or take their time: a storage that hangs, on demand, or is slow.
 
 The kernel's FUSE protocol on ``/dev/fuse`` (linux/fuse.h), read-only and single-threaded, in a process of its own:
 should the test die, the process ends, the connection is aborted, and nobody hangs for ever. Needs root and
 ``/dev/fuse``.
 
-As a program: ``fuse.py MOUNTPOINT TREE``, where TREE is JSON, directories as objects and files as numbers (their size).
-Commands on stdin, one a line: ``hang NAME`` withholds the answer to every question about the way to NAME, ``release``
-gives the answers withheld and withholds none any more; end of file ends the program. On stdout: ``mounted``, then
-``held NAME`` per answer withheld, and ``released``.
+As a program: ``fuse.py MOUNTPOINT DELAY_MS``. The first line on stdin is the tree as JSON, directories as objects and
+files as numbers (their size). What is asked about attributes is answered after the delay, to any number who ask at
+once; with a delay, what was said holds for a while, as with NFS. Then commands, one a line: ``hang
+NAME`` withholds the answer to every question about the way to NAME, ``release`` gives the answers withheld and
+withholds none any more; end of file ends the program. On stdout: ``mounted``, then ``held NAME`` per answer withheld,
+and ``released``.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import json
 import os
 import select
@@ -22,6 +25,8 @@ import stat
 import struct
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +34,8 @@ from typing import Any
 LOOKUP, FORGET, GETATTR, INIT, OPENDIR, READDIR, RELEASEDIR, INTERRUPT, BATCH_FORGET = 1, 2, 3, 26, 27, 28, 29, 36, 42
 PARALLEL_DIROPS = 1 << 18
 MNT_DETACH = 2
+#: Seconds for which what a slow storage said of a directory or a file is kept (acdirmin, acregmin of nfs(5)).
+DIRECTORY_HOLDS, FILE_HOLDS = 30, 3
 
 Tree = Mapping[str, Any]
 
@@ -36,16 +43,17 @@ Tree = Mapping[str, Any]
 class HangingStorage:
     """A mounted tree. To be closed, whatever happened."""
 
-    def __init__(self, mountpoint: Path, tree: Tree) -> None:
+    def __init__(self, mountpoint: Path, tree: Tree, delay_ms: int = 0) -> None:
         mountpoint.mkdir(exist_ok=True)
         self.root = mountpoint
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(mountpoint), json.dumps(tree)],
+            [sys.executable, __file__, str(mountpoint), str(delay_ms)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         try:
+            self._tell(json.dumps(tree))
             self._expect("mounted")
         except BaseException:
             self.close()
@@ -101,7 +109,9 @@ def unavailable() -> str:
 class Server:
     """One mount, until stdin ends."""
 
-    def __init__(self, mountpoint: str, tree: Tree) -> None:
+    def __init__(self, mountpoint: str, tree: Tree, delay: float) -> None:
+        self._delay = delay
+        self._due: deque[tuple[float, int, bytes]] = deque()
         self._nodes: list[tuple[str, Any]] = [("", None), ("", tree)]  # number → name, content
         self._children: dict[tuple[int, str], int] = {}
         self._add(1)
@@ -128,11 +138,14 @@ class Server:
         print("mounted", flush=True)
         try:
             while True:
-                for ready in select.select([self._fd, sys.stdin], [], [])[0]:
+                wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
+                for ready in select.select([self._fd, sys.stdin], [], [], wait)[0]:
                     if ready == self._fd:
                         self._request()
                     elif not self._command(sys.stdin.readline().split()):
                         return
+                while self._due and self._due[0][0] <= time.monotonic():
+                    self._answer(*self._due.popleft()[1:])
         finally:
             self._libc.umount2(self._mountpoint, MNT_DETACH)
 
@@ -165,9 +178,10 @@ class Server:
             name = os.fsdecode(body.rstrip(b"\0"))
             child = self._children.get((node, name), 0)
             error = 0 if child else errno.ENOENT
-            answer = struct.pack("QQQQII", child, 0, 0, 0, 0, 0) + self._attributes(child) if child else b""
+            holds = self._holds(child)
+            answer = struct.pack("QQQQII", child, 0, holds, holds, 0, 0) + self._attributes(child) if child else b""
         elif opcode == GETATTR:
-            answer = struct.pack("QII", 0, 0, 0) + self._attributes(node)
+            answer = struct.pack("QII", self._holds(node), 0, 0) + self._attributes(node)
         elif opcode == OPENDIR:
             answer = struct.pack("QII", 0, 0, 0)
         elif opcode == READDIR:
@@ -178,6 +192,8 @@ class Server:
         if name and name == self._hanging:
             self._held.append((unique, whole))
             print(f"held {name}", flush=True)
+        elif self._delay and opcode in (LOOKUP, GETATTR):
+            self._due.append((time.monotonic() + self._delay, unique, whole))
         else:
             self._answer(unique, whole)
 
@@ -186,6 +202,12 @@ class Server:
             os.write(self._fd, whole)
         except FileNotFoundError:
             return  # nobody waits for it any more
+
+    def _holds(self, node: int) -> int:
+        """Seconds for which the kernel need not ask again."""
+        if not self._delay:
+            return 0
+        return DIRECTORY_HOLDS if isinstance(self._nodes[node][1], dict) else FILE_HOLDS
 
     def _attributes(self, node: int) -> bytes:
         content = self._nodes[node][1]
@@ -197,9 +219,7 @@ class Server:
     def _entries(self, node: int, offset: int, size: int) -> bytes:
         answer = b""
         content = self._nodes[node][1]
-        for place, name in enumerate(content):
-            if place < offset:
-                continue
+        for place, name in enumerate(itertools.islice(content, offset, None), offset):
             raw = os.fsencode(name)
             child = self._children[node, name]
             entry = struct.pack("QQII", child, place + 1, len(raw), 4 if isinstance(content[name], dict) else 8) + raw
@@ -211,4 +231,4 @@ class Server:
 
 
 if __name__ == "__main__":
-    Server(sys.argv[1], json.loads(sys.argv[2])).run()
+    Server(sys.argv[1], json.loads(sys.stdin.readline()), int(sys.argv[2]) / 1000).run()

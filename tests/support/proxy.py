@@ -19,23 +19,27 @@ _PIECE, _MOST = 1 << 16, 1 << 20
 
 class Proxy:
     """
-    Listens on a port of its own, as a context manager.
+    Listens on ports of its own, as a context manager.
+
+    Args:
+        ports: how many, one after the other.
 
     Attributes:
-        port: where.
-        target: port on this host that connections are forwarded to; may be set later.
+        port: the first of them.
+        target: port on this host that connections to it are forwarded to, those to the next ones to the ports after
+            that; may be set later.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ports: int = 1) -> None:
         self.target = 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._listener.setblocking(False)
-        self.port: int = self._listener.getsockname()[1]
+        self._listeners = _listeners(ports)
+        self.port: int = self._listeners[0].getsockname()[1]
         self._silent = False
         self._ended = False
         self._cut = False
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        for listener in self._listeners:
+            self._selector.register(listener, selectors.EVENT_READ)
         self._wake, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ)
         #: Socket → the other end, and what waits to be written to it.
@@ -51,7 +55,7 @@ class Proxy:
         self._ended = True
         self._wake.send(b"x")
         self._thread.join()
-        for one in (*self._peer, self._listener, self._wake, self._woken):
+        for one in (*self._peer, *self._listeners, self._wake, self._woken):
             one.close()
         self._selector.close()
 
@@ -72,8 +76,8 @@ class Proxy:
                 assert isinstance(one, socket.socket)
                 if one is self._woken:
                     one.recv(_PIECE)
-                elif one is self._listener:
-                    self._accept()
+                elif one in self._listeners:
+                    self._accept(one)
                 elif one in self._peer:
                     self._pass(one, events)
             if self._cut:
@@ -82,11 +86,11 @@ class Proxy:
                     self._drop(one, reset=True)
             self._choose()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            client, _ = self._listener.accept()
+            client, _ = listener.accept()
             try:
-                server = socket.create_connection(("127.0.0.1", self.target), 5)
+                server = socket.create_connection(("127.0.0.1", self.target + self._listeners.index(listener)), 5)
             except OSError:
                 client.close()
                 return
@@ -137,3 +141,19 @@ class Proxy:
                 self._selector.unregister(one)
             elif known is not None and known.events != wanted:
                 self._selector.modify(one, wanted)
+
+
+def _listeners(count: int) -> list[socket.socket]:
+    """Sockets that listen on ``count`` ports, one after the other, wherever there are so many."""
+    while True:
+        found = [socket.create_server(("127.0.0.1", 0), backlog=64)]
+        try:
+            for number in range(1, count):
+                found.append(socket.create_server(("127.0.0.1", found[0].getsockname()[1] + number), backlog=64))
+        except (OSError, OverflowError):  # one of them is taken, or there are no more
+            for one in found:
+                one.close()
+            continue
+        for one in found:
+            one.setblocking(False)
+        return found

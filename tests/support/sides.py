@@ -145,12 +145,13 @@ def free_ports(count: int) -> int:
 
 
 def stand_ins(folder: Path) -> Path:
-    """A folder for PYTHONPATH, whose ``actors`` are stand-ins."""
+    """A folder for PYTHONPATH, whose ``actors`` are stand-ins; written once: templates end when their files change."""
     actors = folder / "stand-ins" / "actors"
-    actors.mkdir(parents=True, exist_ok=True)
-    (actors / "__init__.py").touch()
-    for kind in ("watcher", "scanner", "syncer", "view", "query"):
-        (actors / f"{kind}.py").write_text(STAND_IN)
+    if not actors.exists():
+        for kind in ("watcher", "scanner", "syncer", "view", "query"):
+            (actors / kind).mkdir(parents=True)
+            (actors / kind / "__main__.py").write_text(STAND_IN)
+        (actors / "__init__.py").touch()
     return actors.parent
 
 

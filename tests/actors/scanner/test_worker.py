@@ -110,7 +110,12 @@ class Bench:
             time.sleep(0.01)
 
     def _open_work(self, endpoint: str) -> zmq.Socket[bytes]:
-        return open_socket(self._context, zmq.PULL, connect=endpoint, hwm=64, max_size=DATA_LIMITS.size)
+        self._work = open_socket(self._context, zmq.PULL, connect=endpoint, hwm=64, max_size=DATA_LIMITS.size)
+        return self._work
+
+    def wait_work(self) -> None:
+        """In the worker's thread: wait until there is work that it has not read, and does not read meanwhile."""
+        assert self._work.poll(int(PATIENCE * 1000))
 
     def close(self) -> None:
         self._ending.set()
@@ -188,7 +193,7 @@ def test_names_do_not_wait_for_the_end_of_a_long_listing(bench: Bench, big: Path
     def takes(path: bytes, is_directory: bool) -> bool:
         if path == b"0001" and not handed:
             handed.append(bench.watching.give(bench.task("d", names=(b"x",))))
-            time.sleep(0.05)  # the message is on its way through a socket that this thread does not read meanwhile
+            bench.wait_work()
         return True
 
     bench.takes = takes
@@ -329,7 +334,7 @@ def test_a_hang_amid_a_long_listing_gives_the_listing_back(tmp_path: Path) -> No
         def takes(path: bytes, is_directory: bool) -> bool:
             if path == b"big/0001" and not handed:
                 handed.append(bench.watching.give(bench.task("other", names=(b"slow",))))
-                time.sleep(0.05)  # as above
+                bench.wait_work()
             return True
 
         bench.takes = takes
