@@ -51,8 +51,16 @@ class Fustor:
         data_way: int = 0,
     ) -> None:
         """The same with lines added to agent.toml and fusion.toml, or other ways to Fusion (see ``Cluster``)."""
-        root, state = Path(tree.root), folder / "state"
-        self.cluster = Cluster(root, state, source=source, limits=limits, fusion=fusion, way=way, data_way=data_way)
+        self.cluster = Cluster(
+            Path(tree.root),
+            folder / "state",
+            source=source,
+            limits=limits,
+            fusion=fusion,
+            way=way,
+            data_way=data_way,
+            own_ports=False,
+        )
         self.web = Web(self.cluster.address, "/fs/tree")
 
     def wait_complete(self, tree: Tree) -> None:

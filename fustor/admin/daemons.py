@@ -18,6 +18,7 @@ from contextlib import contextmanager
 
 from fustor.admin.processes import Held, guardian, wait_guardian
 from fustor.admin.state import Side, State
+from fustor.guardian.template import room
 from protocols.errors import MachineError
 
 #: Seconds that a side may take until its guardian runs.
@@ -65,7 +66,13 @@ class Daemon:
         command = [sys.executable, "-P", "-m", f"fustor.{side.name}.daemon", "--config", str(side.config)]
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                command, cwd=side.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                command,
+                cwd=side.folder,
+                env={**os.environ, **room()},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         self._held = Held(self._process.pid)
 

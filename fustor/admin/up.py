@@ -61,7 +61,7 @@ def command(
             root = check_root(directory)
             with turn(ANSWER_SECONDS):
                 started += bring_up(where, root, http)
-                address = _wait_answer(where, started)
+            address = _wait_answer(where, started)
             answering = True
             _announce(where, address, started, detach, as_json)
             if detach:

@@ -19,6 +19,7 @@ from fustor.guardian.logs import Logs
 from fustor.guardian.loop import Guardian
 from fustor.guardian.manager import Manager
 from fustor.guardian.survivors import Survivors
+from fustor.guardian.template import BEGUN
 
 _USAGE = "usage: python -I -S fustor/guardian/main.py CONFIG.json [--check | --succeed]"
 
@@ -45,11 +46,14 @@ def guard(program: str, arguments: list[str]) -> int:
             return 0
         _enter(config.run)
         given = manager.take_listening(os.environb, os.getpid())
+        begun = os.environb.pop(BEGUN, b"")
         command = [sys.executable, "-I", "-S", os.path.abspath(program), os.path.abspath(path)]
         if option == handover.OPTION:
             guardian = _go_on(config, command, number)
         else:
             guardian = _start(config, command, given, by_survivor=option == "--succeed")
+            if begun:
+                guardian.begin(begun)
     except StartError as error:
         os.write(2, f"guardian: {error}\n".encode("utf-8", "backslashreplace"))
         return error.code

@@ -10,6 +10,7 @@ the listening sockets and of the channel: handed over in a memfd, it survives an
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import select
@@ -171,6 +172,11 @@ class Guardian:
             self._policy.started(now)
         self._adoption.begin(before, now + self._config.adopt_timeout)
         self._logs.write("WARNING", "the guardian before this one was killed", survivors=len(self._survivors))
+
+    def begin(self, told: bytes) -> None:
+        """Take the first template, which our process has forked before it became the guardian (``BEGUN``)."""
+        pid, fd, token = told.decode().split()
+        self._enter_template(Slot("template", int(pid), token, process.born(int(pid))), socket.socket(fileno=int(fd)))
 
     def _enter(self, slot: Slot) -> None:
         """Into the table, what another guardian or version has started."""
@@ -359,18 +365,20 @@ class Guardian:
         env = self._environment(own, "template", token, {"template": theirs.fileno()})
         argv = [os.fsencode(sys.executable), b"-P", b"-m", b"fustor.runtime.template"]
 
-        def enter(slot: Slot) -> None:
-            self._tending.started(slot, ours)
-            self._events.watch(ours.fileno(), self._on_template)
-
         try:
             program = process.Program(argv, env, [theirs.fileno()], self._logs.open("template"))
+            enter = functools.partial(self._enter_template, sock=ours)
             self._start(program, "template", token, enter, self._template_settled)
         except OSError as error:
             ours.close()
             self._forget_template(f"no template can be started: {error.strerror}")
         finally:
             theirs.close()
+
+    def _enter_template(self, slot: Slot, sock: socket.socket) -> None:
+        sock.set_inheritable(False)
+        self._tending.started(slot, sock)
+        self._events.watch(sock.fileno(), self._on_template)
 
     def _template_settled(self, slot: Slot, error: int) -> None:
         if error:

@@ -28,6 +28,16 @@ MOST_BYTES, MOST_FDS = 128 << 10, 250
 MODULES, ROOM, ROOM_BYTES = b"FUSTOR_MODULES", b"FUSTOR_ROOM", 16 << 10
 
 
+#: In the environment of a guardian whose process has begun with a template already: its pid, the descriptor of the
+#: socket to it, and its token.
+BEGUN = b"FUSTOR_TEMPLATE"
+
+
+def room() -> dict[str, str]:
+    """For the environment of a daemon that is to begin with a template: what its children have more must fit in."""
+    return {os.fsdecode(ROOM): "x" * ROOM_BYTES}
+
+
 class TemplateLostError(Exception):
     """A template is of no more use."""
 

@@ -28,6 +28,8 @@ from protocols.limits import ProcessLimits
 AUTO, OFF = "auto", "off"
 #: Shares of the processor, cgroup-v2.rst (``cpu.weight``): the shell has ten times the default.
 SHELL_WEIGHT = 1000
+#: Of a folder: the processes in it.
+PROCESSES = "cgroup.procs"
 
 
 def _parent(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
@@ -53,13 +55,15 @@ class Groups:
     Args:
         parent: the folder; both sides may share it.
         shell: pids of the shell.
+        alone: everybody in the folder itself is of this side; else nobody may be there.
 
     Raises:
         MachineError: it is not ours to write, or has no memory controller.
     """
 
-    def __init__(self, parent: str, shell: Iterable[int]) -> None:
+    def __init__(self, parent: str, shell: Iterable[int], *, alone: bool = False) -> None:
         self.parent = parent
+        self._alone = alone
         try:
             self._controllers = read(os.path.join(parent, "cgroup.controllers")).split()
             if "memory" not in self._controllers:
@@ -79,6 +83,10 @@ class Groups:
         """
         for pid in shell:
             self._enter(SHELL, pid)
+        if self._alone:
+            # As a template is, which was started before us: groups below get no controllers otherwise.
+            for stray in read(os.path.join(self.parent, PROCESSES)).split():
+                self._enter(SHELL, int(stray))
         wanted = [f"+{name}" for name in ("memory", "cpu") if name in self._controllers]
         write(os.path.join(self.parent, CONTROL), " ".join(wanted))
         self._weigh(SHELL, SHELL_WEIGHT)
@@ -116,7 +124,7 @@ class Groups:
     def _enter(self, group: str, pid: int) -> None:
         os.makedirs(os.path.join(self.parent, group), exist_ok=True)
         try:
-            self._set(group, "cgroup.procs", str(pid))
+            self._set(group, PROCESSES, str(pid))
         except ProcessLookupError:
             return  # it has ended
 
@@ -147,7 +155,7 @@ def find(parent: str, shell: Iterable[int]) -> Groups | None:
     if parent != AUTO:
         return Groups(parent, shell)
     ours = own()
-    return Groups(ours, shell) if ours and _is_delegated(ours) else None
+    return Groups(ours, shell, alone=True) if ours and _is_delegated(ours) else None
 
 
 def _is_delegated(folder: str) -> bool:

@@ -24,6 +24,7 @@ import attrs
 
 from fustor.guardian.predecessor import recorded
 from fustor.guardian.process import born
+from fustor.guardian.template import ROOM
 from fustor.runtime.config import between
 from fustor.runtime.durable import write_json
 from fustor.runtime.endpoint import Address
@@ -51,8 +52,7 @@ class GuardianLimits:
         silent_seconds: without an answer after which a guardian is killed by its control actor, for a successor.
         rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
         adopt_seconds: how long a successor waits for them to join before it kills them.
-        template: payloads are forked of a process that has imported their program; else, and under a service manager,
-            each imports it anew.
+        template: payloads are forked of a process that has imported their program; else each imports it anew.
     """
 
     frozen_seconds: float = attrs.field(default=1.5, validator=between(1.0, 3600))
@@ -199,6 +199,18 @@ def launch(
         AlreadyRunningError, MachineError: as :func:`clear_run`.
     """
     run = os.path.join(state, "run")
+    log = os.path.join(state, "log")
+    modules = list(template) if limits.template else []
+    # Whoever wants no bytecode in a session means no daemon, which would compile everything at each restart.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    has_room = os.environb.pop(ROOM, None) is not None
+    if modules and has_room:
+        # Only here: the command line reads configurations too, and is to be quick.
+        from fustor.runtime.template import begin as begin_template
+
+        with contextlib.suppress(OSError):  # the guardian tries again
+            begin_template(modules, run, os.path.join(log, "template.log"))
     clear_run(run)
     effective = os.path.join(run, "config.json")
     guardian = os.path.join(run, "guardian.json")
@@ -207,13 +219,12 @@ def launch(
         guardian,
         {
             "run": run,
-            "log": os.path.join(state, "log"),
+            "log": log,
             "control": [sys.executable, "-P", "-m", module],
             "env": {"FUSTOR_CONFIG": effective},
             "listen": {name: [_interface(address.host), address.port] for name, address in listen.items()},
             "control_fds": list(control_fds),
-            # Under a service manager it would stay in the folder of the unit, where no process may be (ADR 23).
-            "template": list(template) if limits.template and not supervised else [],
+            "template": modules,
             "grace": grace_seconds,
             "successor": "supervisor" if supervised else "survivors",
             "beat_timeout": limits.frozen_seconds,
@@ -222,8 +233,6 @@ def launch(
             "adopt_timeout": limits.adopt_seconds,
         },
     )
-    # Whoever wants no bytecode in a session means no daemon, which would compile everything at each restart.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     spec = importlib.util.find_spec("fustor.guardian.main")
     if spec is None or spec.origin is None:
         raise MachineError("fustor.guardian.main is not installed: install fustor again")

@@ -1,5 +1,6 @@
 """
-Be the template of a guardian: ``python -P -m fustor.runtime.template``.
+Be the template of a guardian: ``python -P -m fustor.runtime.template``, or a fork of the process that is to become
+the guardian, so that what that one has imported is not imported again.
 
 It imports the modules in ``$FUSTOR_MODULES``, which have a function ``start`` that never returns, and says which they
 are. Then it forks for each request of its guardian (:mod:`fustor.guardian.template`), twice, so that the child is the
@@ -27,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from fustor.guardian.process import Program, take_on
-from fustor.guardian.template import MODULES, MOST_BYTES, MOST_FDS
+from fustor.guardian.template import BEGUN, MODULES, MOST_BYTES, MOST_FDS
 
 
 def _areas() -> tuple[int, int, int, int]:
@@ -72,7 +73,7 @@ def place(received: Sequence[int], numbers: Sequence[int], kept: Sequence[int]) 
     for number in sorted({*numbers, *kept} - {0, 1, 2}):
         os.closerange(last + 1, number)
         last = number
-    os.closerange(last + 1, max(moved, default=last) + 1)
+    os.closerange(last + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
 
 
 class _Files:
@@ -235,13 +236,58 @@ def become(request: Request) -> None:
         os._exit(127)
 
 
-def main() -> NoReturn:
+def begin(names: Sequence[str], run: str, log: str) -> None:
+    """
+    Fork the first template of the guardian that this process is about to become, which ``$FUSTOR_TEMPLATE`` tells it.
+    A process that was not started as ``python -P -m …`` is no template for others that are, and forks none.
+
+    Args:
+        names: of its modules.
+        run: folder that becomes its working directory.
+        log: file for its output.
+
+    Raises:
+        OSError: no process or socket could be made.
+    """
+    if sys.orig_argv[1:3] != ["-P", "-m"]:
+        return
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    token = os.urandom(16).hex()
+    guardian = os.getpid()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.setsid()
+            os.chdir(run)
+            for path, flags, number in ((os.devnull, os.O_RDONLY, 0), (log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 1)):
+                os.dup2(os.open(path, flags, 0o600), number)
+            os.dup2(1, 2)
+            ours.detach()  # closed like everything else
+            place([theirs.detach()], [3], [])
+            own = {"NAME": "template", "TOKEN": token, "GUARDIAN_PID": str(guardian)}
+            env = {b"FUSTOR_" + key.encode(): value.encode() for key, value in own.items()}
+            show([os.fsencode(sys.executable), b"-P", b"-m", b"fustor.runtime.template"], {**os.environb, **env})
+            be(socket.socket(fileno=3), names)
+        except Exception:
+            traceback.print_exc()
+        sys.exit(1)
+    theirs.close()
+    ours.set_inheritable(True)
+    os.environb[BEGUN] = b"%d %d %s" % (pid, ours.detach(), token.encode())
+
+
+def be(sock: socket.socket, names: Sequence[str]) -> NoReturn:
     """Import, serve, and become."""
-    fd = json.loads(os.environ["FUSTOR_FDS"])["template"]
-    starts = load(os.environ[os.fsdecode(MODULES)].split())
-    request = serve(socket.socket(fileno=fd), starts)
+    starts = load(names)
+    request = serve(sock, starts)
     become(request)
     starts[request.module]()
+
+
+def main() -> NoReturn:
+    """As a program of its own."""
+    fd = json.loads(os.environ["FUSTOR_FDS"])["template"]
+    be(socket.socket(fileno=fd), os.environ[os.fsdecode(MODULES)].split())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,9 @@ from fustor.admin.daemons import LOG_BYTES, Daemon, exclusive
 from fustor.admin.prepare import prepare
 from fustor.admin.processes import guardian, members, stop
 from fustor.admin.state import State
+from fustor.guardian.template import ROOM_BYTES
 from protocols.errors import MachineError
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -34,6 +38,35 @@ def test_a_side_comes_up_and_outlives_the_command(state: State) -> None:
     finally:
         stopped = stop(state.fusion, 30)
     assert (stopped.ran, stopped.left) == (True, ())
+    assert members(state.fusion) == {}
+
+
+def test_what_a_side_has_imported_is_not_imported_again(state: State) -> None:
+    """The first template is a fork of the process that becomes the guardian, and seen as any other."""
+    daemon = Daemon(state.fusion)
+    try:
+        daemon.wait_running()
+
+        def known() -> dict[str, Any] | None:
+            table = json.loads((state.fusion.run / "table.json").read_text())
+            return table if table["template"] and table["control"] else None
+
+        table: dict[str, Any] = until(known, "a template and a control actor")
+        template = Path("/proc", str(table["template"]["pid"]))
+        environment = (template / "environ").read_bytes().rstrip(b"\0").split(b"\0")
+        assert f"FUSTOR_TOKEN={table['template']['token']}".encode() in environment
+        # A template that the guardian has started has them, for it knows of nobody else to tell them.
+        assert not any(variable.startswith((b"FUSTOR_MODULES", b"FUSTOR_ROOM")) for variable in environment)
+        assert (template / "cmdline").read_bytes().rstrip(b"\0").endswith(b"-m\0fustor.runtime.template")
+        assert int((template / "stat").read_text().rpartition(")")[2].split()[1]) == table["guardian"]
+        opened = [os.readlink(entry) for entry in (template / "fd").iterdir()]
+        assert len(opened) == 4
+        assert not any("guardian.lock" in path for path in opened)
+        # Of its forks the room for the environment tells; nobody else is given so much.
+        assert len(Path("/proc", str(table["control"]["pid"]), "environ").read_bytes()) > ROOM_BYTES
+    finally:
+        daemon.close()
+        stop(state.fusion, 30)
     assert members(state.fusion) == {}
 
 

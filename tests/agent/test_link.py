@@ -23,7 +23,7 @@ from protocols.errors import ConfigError, MachineError
 from protocols.messages import Goodbye, Heartbeat, HeartbeatReply, Login, LoginReply
 from protocols.restart import BackoffPolicy
 from protocols.session import Accepted, AgentPolicy, AgentSession, AgentState, Refused, Superseded
-from tests.support.sides import free_ports
+from tests.support.ports import free_ports
 
 LOG = logging.getLogger("test")
 AGENTS = frozenset({"agent"})

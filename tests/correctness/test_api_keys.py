@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.cluster import CHECKOUT, Cluster, until
-from tests.support.sides import free_ports
+from tests.support.ports import free_ports
 
 
 def test_keys_are_made_used_and_revoked(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from fustor.admin.processes import members
 from fustor.admin.state import State
 from tests.support.cluster import Cluster
-from tests.support.sides import free_ports
+from tests.support.ports import free_ports
 
 
 @pytest.fixture

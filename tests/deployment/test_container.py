@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from fustor.admin.ports import turn
-from fustor.admin.prepare import make_folder, prepare
 from fustor.admin.state import State
 from tests.support.cluster import PATIENCE, Cluster, until
 
@@ -29,18 +27,15 @@ class Contained(Cluster):
 
     def up(self) -> None:
         state = State(self.state)
-        make_folder(state)
-        with turn(PATIENCE):
-            prepare(state, str(self.root), "")
-            host, _, port = str(state.fusion_config()["http"]).rpartition(":")
-            self.address = (host, int(port))
-            command = [sys.executable, "-P", "-m", "fustor.fusion.daemon", "--config", str(state.fusion.config)]
-            self.outer = subprocess.Popen(
-                ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *command], stdin=subprocess.DEVNULL
-            )
-            until(lambda: self.children(self.outer.pid), "the first process")
-            (self.first,) = self.children(self.outer.pid)
-            until(self.answers, "an answer")
+        host, _, port = str(state.fusion_config()["http"]).rpartition(":")
+        self.address = (host, int(port))
+        command = [sys.executable, "-P", "-m", "fustor.fusion.daemon", "--config", str(state.fusion.config)]
+        self.outer = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *command], stdin=subprocess.DEVNULL
+        )
+        until(lambda: self.children(self.outer.pid), "the first process")
+        (self.first,) = self.children(self.outer.pid)
+        until(self.answers, "an answer")
 
     def down(self) -> None:
         if self.outer.poll() is None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from fustor.admin.prepare import make_folder, prepare
 from fustor.admin.processes import members
 from fustor.admin.state import State
 from tests.support.cluster import Cluster, Poller, until
@@ -67,8 +66,6 @@ class Managed(Cluster):
 
     def up(self) -> None:
         state = State(self.state)
-        make_folder(state)
-        prepare(state, str(self.root), "")
         config = state.fusion_config()
         host, _, port = str(config["http"]).rpartition(":")
         self.address = (host, int(port))
@@ -104,8 +101,10 @@ class Managed(Cluster):
         return pid if "active" in shown else 0
 
     def fusion(self) -> dict[str, int]:
-        """Everybody on Fusion's side: name → pid."""
-        return {name: pid for pid, name in members(State(self.state).fusion).items()}
+        """Everybody on Fusion's side but its template, which ends with the guardian: name → pid."""
+        everybody = {name: pid for pid, name in members(State(self.state).fusion).items()}
+        everybody.pop("template", 0)
+        return everybody
 
 
 @pytest.fixture

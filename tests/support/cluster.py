@@ -10,6 +10,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,10 +25,13 @@ from urllib.parse import quote
 import attrs
 
 from tests.support.oracle import Difference, Entry, compare, walk
+from tests.support.ports import free_ports
 from tests.support.waiting import PATIENCE as PATIENCE
 from tests.support.waiting import until as until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+#: Ports of a Fusion, by the key of the first: of one or two views, and some query workers.
+_PORTS = {"control": 1, "admin": 1, "http": 1, "data": 4, "query": 8}
 
 
 @attrs.frozen
@@ -57,6 +61,8 @@ class Cluster:
         wrapper: a command that runs ``fustor up``, in front of it.
         way: port by which the agent's control actor reaches Fusion; 0: Fusion's own.
         data_way: the first of the two ports by which its data reach a view; 0: the view's own.
+        own_ports: those of Fusion are of this test alone, so that nobody takes them while Fusion is away; else those
+            that ``up`` chooses.
     """
 
     def __init__(
@@ -70,12 +76,13 @@ class Cluster:
         wrapper: Sequence[str] = (),
         way: int = 0,
         data_way: int = 0,
+        own_ports: bool = True,
     ) -> None:
         self.root = root
         self.state = state
         self._wrapper = wrapper
-        if source or limits or fusion or way or data_way:
-            self._prepare(source, limits, fusion, way, data_way)
+        if source or limits or fusion or way or data_way or own_ports:
+            self._prepare(source, limits, fusion, way, data_way, own_ports)
         self.up()
 
     def command(
@@ -95,15 +102,18 @@ class Cluster:
         )
         return done
 
-    def _prepare(self, source: str, limits: str, fusion: str, way: int, data_way: int) -> None:
+    def _prepare(self, source: str, limits: str, fusion: str, way: int, data_way: int, own_ports: bool) -> None:
         """Write the files as ``up`` does, then add to them."""
         from fustor.admin.prepare import make_folder, prepare
         from fustor.admin.state import State
 
         state = State(self.state)
         make_folder(state)
-        prepare(state, str(self.root), "")
+        new = not state.exists()
+        prepare(state, os.path.realpath(self.root), "")
         agent = self.state / "agent.toml"
+        if new and own_ports:
+            self._choose_ports(agent, self.state / "fusion.toml")
         text = agent.read_text()
         for line in source.strip().splitlines():
             key = line.split("=")[0].strip()
@@ -116,6 +126,15 @@ class Cluster:
         if data_way:
             text = text.replace("[fusion]\n", f'[fusion]\nadvertise_data = "tcp://127.0.0.1:{data_way}"\n', 1)
         file.write_text(text)
+
+    @staticmethod
+    def _choose_ports(agent: Path, fusion: Path) -> None:
+        first = free_ports(sum(_PORTS.values()))
+        for key, count in _PORTS.items():
+            fusion.write_text(re.sub(rf'(?m)^({key} = ".*:)\d+"', rf'\g<1>{first}"', fusion.read_text()))
+            if key == "control":
+                agent.write_text(re.sub(r'(?m)^(fusion = ".*:)\d+"', rf'\g<1>{first}"', agent.read_text()))
+            first += count
 
     def up(self) -> None:
         """Start, until the first answer."""

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,10 +22,12 @@ from typing import Any
 
 import zmq
 
+from fustor.guardian.template import room
 from fustor.runtime.keys import KeyPair, load_or_create, load_secret, write_public
 from fustor.runtime.sockets import ClientCurve, open_socket
 from protocols.codec import decode, encode
 from protocols.messages import AdminReply, AdminRequest
+from tests.support.ports import free_ports
 from tests.support.waiting import PATIENCE as PATIENCE
 from tests.support.waiting import until as until
 
@@ -124,26 +124,6 @@ if __name__ == "__main__":
 """
 
 
-def free_ports(count: int) -> int:
-    """
-    The first of ``count`` consecutive ports that are free on loopback now.
-
-    Below the ports that the kernel gives to clients (ip(7), ip_local_port_range): a client that asks again and again
-    for a port of that range where nobody listens yet is connected to itself one day, and then has the port.
-    """
-    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
-        first_of_clients = int(file.read().split()[0])
-    while True:
-        port = random.randrange(10_000, max(first_of_clients, 20_000) - count)
-        try:
-            for offset in range(count):
-                with socket.socket() as one:
-                    one.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return port
-
-
 def stand_ins(folder: Path) -> Path:
     """A folder for PYTHONPATH, whose ``actors`` are stand-ins; written once: templates end when their files change."""
     actors = folder / "stand-ins" / "actors"
@@ -174,7 +154,7 @@ class Daemon:
         """Start it, and wait until its control actor runs."""
         # The stand-ins first, then this checkout, whichever one is installed.
         path = f"{stand_ins(self.folder)}{os.pathsep}{CHECKOUT}"
-        environment = {**os.environ, "PYTHONPATH": path, "FUSTOR_LOG": "DEBUG"}
+        environment = {**os.environ, **room(), "PYTHONPATH": path, "FUSTOR_LOG": "DEBUG"}
         command = [sys.executable, "-P", "-m", f"fustor.{self.side}.daemon", "--config", str(self.config)]
         self.process = subprocess.Popen(command, env=environment, cwd=CHECKOUT)
         until(lambda: self.exists(self.state / "run" / "lifeline"), f"the lifeline of {self.side}")
