@@ -194,7 +194,10 @@ def serve(sock: socket.socket, starts: dict[str, Callable[[], NoReturn]]) -> Req
     except BrokenPipeError:
         os._exit(0)
     while True:
-        packet, fds, _, _ = socket.recv_fds(sock, MOST_BYTES, MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+        try:
+            packet, fds, _, _ = socket.recv_fds(sock, MOST_BYTES, MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:  # it had not read our last answer
+            os._exit(0)
         if not packet:
             os._exit(0)
         request = Request(packet, fds)
