@@ -29,7 +29,7 @@ GATES: dict[str, tuple[str, ...]] = {
     # In the order of the folders: the last ones have short tests, so no process waits for another in the end.
     "pytest": (
         *("python", "-m", "pytest", "-m", "not guest"),
-        *("--numprocesses=4", "--dist=loadfile", "--no-loadscope-reorder"),
+        *("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"),
     ),
     # What boots takes a minute alone, and many beside others. Each has one processor.
     "guests": ("python", "-m", "pytest", "-m", "guest", "--numprocesses=2"),

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import trio
 
 from fustor.runtime.keeper import Keeper
+from fustor.runtime.pace import next_multiple
 
 #: Share of ``silent_seconds`` that the answer may be late beyond them; later we were held up ourselves.
 _LATE = 0.5
@@ -45,7 +46,7 @@ class Overseer:
         while True:
             with _pidfd(self._keeper.guardian()) as descriptor:
                 await self._oversee(descriptor)
-            await trio.sleep(self._silent_seconds / 4)
+            await next_multiple(self._silent_seconds / 2)
 
     async def _oversee(self, descriptor: int) -> None:
         """One guardian, until it has another one's place or is killed."""
@@ -58,7 +59,7 @@ class Overseer:
                 await self._keeper.status()
             if not patience.cancelled_caught:
                 answered = True
-                await trio.sleep(self._silent_seconds / 4)
+                await next_multiple(self._silent_seconds / 2)
                 continue
             late = trio.current_time() - asked - self._silent_seconds
             if answered and late < self._silent_seconds * _LATE and self._keeper.guardian() == guardian:

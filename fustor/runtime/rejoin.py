@@ -3,9 +3,10 @@ The way of a process whose guardian was killed to the next one.
 
 It connects to ``guardian.sock`` in the run folder, its working directory, every 20 ms, says who it is, and brings its
 listening sockets (see ``fustor/guardian/gate.py``). Where survivors have to start the successor themselves, the one
-that wins ``successor.lock`` does, after a random moment, and starts another one if that ends before it has joined. Two
-guardians can't run at once whatever happens here: the successor takes ``guardian.lock``. Where a service manager starts
-it, the control groups are made such that it can (``delegation``).
+that wins ``successor.lock`` does, after a random moment, and starts another one if that ends before it has joined; if
+nobody has come after a while, each of them does. Two guardians can't run at once whatever happens here: the successor
+takes ``guardian.lock``. Where a service manager starts it, the control groups are made such that it can
+(``delegation``).
 
 What this module does not do: watch the guardian, or end the process (see ``parent``). It runs in a thread of its own
 and touches nothing that the others use.
@@ -38,6 +39,8 @@ LOOK_SECONDS = 0.02
 JITTER_SECONDS = 0.1
 #: Seconds until a successor that could not start is started again.
 AGAIN_SECONDS = 0.5
+#: Seconds after which whoever has the lock, and may be stopped by a signal, is not waited for any more.
+LOCK_SECONDS = 2.0
 #: Seconds for the successor's answer: it lets a control actor wait until it has all listening sockets.
 ANSWER_SECONDS = 10.0
 
@@ -117,6 +120,7 @@ class Rejoiner:
         """Look for a successor; None when there will be none, so that this process should end."""
         now = time.monotonic()
         deadline, start_at = now + self._plan.seconds, now + random.random() * self._jitter
+        anyway_at = now + LOCK_SECONDS
         lock = -1
         if not self._plan.argv:
             give_back()
@@ -127,7 +131,8 @@ class Rejoiner:
                     return answer if isinstance(answer, Joined) else None
                 if self._plan.argv and now >= start_at and not self._child_lives():
                     lock = _lock() if lock < 0 else lock
-                    if lock >= 0:
+                    # Useless starts cost little, and the lock that there is one guardian only is another one.
+                    if lock >= 0 or now >= anyway_at:
                         self._start()
                     start_at = now + AGAIN_SECONDS
                 time.sleep(LOOK_SECONDS)

@@ -70,7 +70,7 @@ def cluster() -> Iterator[Cluster]:
         root.mkdir()
         for path in (folder, root):
             os.chown(path, USER, USER)
-        made = Unprivileged(root, folder / "state")
+        made = Unprivileged(root, folder / "state", own_ports=False)
         yield made
         made.down()
 

@@ -90,8 +90,9 @@ def cluster(tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def quarantined(cluster: Cluster) -> dict[str, dict[str, Any]] | None:
     """Item → case; None while the agent does not say."""
-    told = json.loads(cluster.command("quarantine", "list", "local", "--json", check=False).stdout)
-    if told["missing"]:
+    said = cluster.command("quarantine", "list", "local", "--json", check=False).stdout
+    told = json.loads(said) if said else None
+    if told is None or told["missing"]:
         return None
     return {case["item"]: case for case in told["cases"] if case["state"] == "quarantined"}
 

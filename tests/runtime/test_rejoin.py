@@ -205,6 +205,16 @@ def test_only_one_starts_it(run: Path) -> None:
     assert not (run / "--succeed").exists()
 
 
+def test_whoever_has_the_lock_and_does_nothing_is_not_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rejoin, "LOCK_SECONDS", 0.05)
+    with open(run / rejoin.SUCCESSOR_LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rejoiner = Rejoiner(plan("/bin/touch", seconds=0.5), "control", "t", {})
+        assert rejoiner.find() is None
+    until((run / "--succeed").exists, "a successor to be started")
+    until(lambda: not rejoiner._child_lives(), "its end")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "1", "{}", '{"seconds": "x", "argv": [], "log": ""}', '{"seconds": 1}'])
 def test_what_is_no_plan(text: str) -> None:
     with pytest.raises(ConfigError, match="FUSTOR_REJOIN"):

@@ -360,6 +360,7 @@ async def test_stop_is_clean(source: Source) -> None:
     populate(source.root, 2, 1)
     await source.up()
     await source.view.right(source.root)
+    await source.actors.running("watcher.data", "scanner.data.0", "scanner.data.1")
     for name in ("scanner.data.0", "scanner.data.1", "watcher.data"):
         assert source.actors.kill(name, signal.SIGTERM) == 0
         assert "Traceback" not in source.actors.log(name)
