@@ -175,12 +175,9 @@ def test_a_survivor_starts_the_successor(run: Path, monkeypatch: pytest.MonkeyPa
     assert (run / "log").read_text() == "hello\n"
 
 
-def test_one_that_can_not_start_is_started_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_can_not_start_is_started_again(run: Path, starter: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rejoin, "AGAIN_SECONDS", 0.01)
-    script = run / "guardian"
-    script.write_text("#!/bin/sh\necho x >> tries\n")
-    script.chmod(0o700)
-    rejoiner = Rejoiner(plan(str(script)), "control", "t", {})
+    rejoiner = Rejoiner(plan(starter), "control", "t", {})
     found: list[Joined | None] = []
     finder = threading.Thread(target=lambda: found.append(rejoiner.find()))
     finder.start()
@@ -197,21 +194,32 @@ def test_one_program_that_is_not_there_is_said(capfd: pytest.CaptureFixture[str]
     assert "a successor of the guardian can't be started: No such file or directory" in capfd.readouterr().err
 
 
-def test_only_one_starts_it(run: Path) -> None:
+@pytest.fixture
+def starter(run: Path) -> str:
+    """A program that says that it was started, and ends."""
+    script = run / "guardian"
+    script.write_text("#!/bin/sh\necho x >> tries\n")
+    script.chmod(0o700)
+    return str(script)
+
+
+def test_only_one_starts_it(run: Path, starter: str) -> None:
     """Whoever holds the lock does; the others wait for it to be there."""
     with open(run / rejoin.SUCCESSOR_LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert Rejoiner(plan("/bin/touch", seconds=0.2), "control", "t", {}).find() is None
-    assert not (run / "--succeed").exists()
+        assert Rejoiner(plan(starter, seconds=0.2), "control", "t", {}).find() is None
+    assert not (run / "tries").exists()
 
 
-def test_whoever_has_the_lock_and_does_nothing_is_not_waited_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_has_the_lock_and_does_nothing_is_not_waited_for(
+    run: Path, starter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rejoin, "LOCK_SECONDS", 0.05)
     with open(run / rejoin.SUCCESSOR_LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        rejoiner = Rejoiner(plan("/bin/touch", seconds=0.5), "control", "t", {})
+        rejoiner = Rejoiner(plan(starter, seconds=0.5), "control", "t", {})
         assert rejoiner.find() is None
-    until((run / "--succeed").exists, "a successor to be started")
+    until((run / "tries").exists, "a successor to be started")
     until(lambda: not rejoiner._child_lives(), "its end")
 
 
