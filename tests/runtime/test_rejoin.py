@@ -215,6 +215,7 @@ def test_whoever_has_the_lock_and_does_nothing_is_not_waited_for(
     run: Path, starter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rejoin, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(rejoin, "AGAIN_SECONDS", 0.05)
     with open(run / rejoin.SUCCESSOR_LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rejoiner = Rejoiner(plan(starter, seconds=0.5), "control", "t", {})
