@@ -48,7 +48,8 @@ def test_what_a_side_has_imported_is_not_imported_again(state: State) -> None:
         daemon.wait_running()
 
         def known() -> dict[str, Any] | None:
-            table = json.loads((state.fusion.run / "table.json").read_text())
+            path = state.fusion.run / "table.json"
+            table = json.loads(path.read_text()) if path.exists() else {"template": None}
             return table if table["template"] and table["control"] else None
 
         table: dict[str, Any] = until(known, "a template and a control actor")
