@@ -88,7 +88,7 @@ def test_nothing_changes_for_payloads_and_clients_when_the_guardian_is_killed_ag
     assert load.failures == []
     assert set(load.answers) <= {b"%d" % pids["a"], b"%d" % pids["b"]}
     assert len(guardians) == KILLS + 1
-    assert side.everybody() == {guardian, control, *pids.values()}
+    side.until(lambda: side.everybody() == {guardian, control, *pids.values()}, "nobody else to be there")
     counters = side.ask("status")["counters"]
     assert (counters["faults"], counters["payload_starts"], counters["control_starts"]) == (0, 0, 0)
 
@@ -126,7 +126,7 @@ def test_guardians_killed_while_their_successors_begin(side: Side) -> None:
         all_joined(side, 3)
     assert load.failures == []
     assert running(side) == pids
-    assert side.everybody() == {side.current(), control, *pids.values()}
+    side.until(lambda: side.everybody() == {side.current(), control, *pids.values()}, "nobody else to be there")
 
 
 def test_the_control_actor_killed_with_it_is_started_anew(side: Side) -> None:
@@ -142,7 +142,7 @@ def test_the_control_actor_killed_with_it_is_started_anew(side: Side) -> None:
         all_joined(side, 2)
     assert load.failures == []
     assert running(side) == pids
-    assert side.everybody() == {side.current(), side.control(), *pids.values()}
+    side.until(lambda: side.everybody() == {side.current(), side.control(), *pids.values()}, "nobody else to be there")
 
 
 def test_a_payload_killed_with_it_is_told(side: Side) -> None:
