@@ -31,8 +31,8 @@ GATES: dict[str, tuple[str, ...]] = {
         *("python", "-m", "pytest", "-m", "not guest"),
         *("--numprocesses=3", "--dist=loadfile", "--no-loadscope-reorder"),
     ),
-    # What boots takes a minute alone, and many beside others. Each has one processor.
-    "guests": ("python", "-m", "pytest", "-m", "guest", "--numprocesses=2"),
+    # What boots takes a minute alone, and many beside others.
+    "guests": ("python", "-m", "pytest", "-m", "guest"),
 }
 
 

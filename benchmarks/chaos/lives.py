@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,8 +16,20 @@ from benchmarks.chaos.schedule import GUARDIAN, Who
 from fustor.admin.processes import Held, members
 from fustor.admin.state import State
 
-#: Seconds that a process may take to be gone once it was killed.
-_GONE = 0.5
+#: In the flags of a process that exits (proc_pid_stat(5), field 9; linux/sched.h, PF_EXITING).
+_EXITING = 0x4
+
+
+def ending(pid: int) -> bool:
+    """It was killed, or exits, and may not be gone yet."""
+    try:
+        if int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]) & _EXITING:
+            return True
+        status = Path(f"/proc/{pid}/status").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    pending = int(status[status.index("SigPnd:") + 1], 16) | int(status[status.index("ShdPnd:") + 1], 16)
+    return bool(pending & 1 << signal.SIGKILL - 1)
 
 
 def frozen(pid: int) -> bool:
@@ -61,13 +72,8 @@ class Lives:
         Who was started twice, and both run: two tokens. A child before its exec looks like its parent; one that was
         killed needs a moment to be gone.
         """
-        if not self._twice():
-            return []
-        time.sleep(_GONE)
-        return self._twice()
-
-    def _twice(self) -> list[Who]:
-        lives = {(*who, token(pid)) for pid, who in self.members().items() if who[1] != GUARDIAN}
+        running = ((pid, who) for pid, who in self.members().items() if who[1] != GUARDIAN and not ending(pid))
+        lives = {(*who, token(pid)) for pid, who in running}
         counts = Counter((side, name) for side, name, life in lives if life)
         return [who for who, count in counts.items() if count > 1]
 

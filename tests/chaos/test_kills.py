@@ -34,7 +34,7 @@ adopt_seconds = 1000
 cap_seconds = 0.5
 """
 #: Signals by what they may hit. A payload is not aborted: that is held against the work that it had (ADR 13). A frozen
-#: guardian is not looked for by anybody.
+#: guardian is its control actor's to find, which may be gone at the same time here.
 SIGNALS = {
     "guardian": (signal.SIGKILL, signal.SIGSEGV),
     "control": (signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP),

@@ -1,4 +1,4 @@
-"""A guardian that does nothing any more is killed, one that is only late is not."""
+"""A guardian that does nothing any more is killed, one that may be well is not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from fustor.runtime import overseeing
 from fustor.runtime.keeper import Keeper, KeeperGone, open_keeper
 from fustor.runtime.overseeing import Overseer
 
@@ -83,15 +84,20 @@ async def test_one_that_is_stopped_is_killed(keeper: Keeper, guardian: subproces
     assert told == [(guardian.pid, "did not answer for 0.2 s; killed")]
 
 
-async def test_one_that_answers_is_left_alone(keeper: Keeper, guardian: subprocess.Popen[bytes]) -> None:
+@pytest.mark.parametrize("why", ["it has never answered", "we were late ourselves"])
+async def test_one_that_may_be_well_is_left_alone(
+    keeper: Keeper, guardian: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     told: list[int] = []
-    overseer = Overseer(keeper, 60.0, lambda pid, what: told.append(pid))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(overseer.run)
-        await asked(keeper, 1)
+    if why == "it has never answered":
         guardian.send_signal(signal.SIGSTOP)
-        guardian.send_signal(signal.SIGCONT)
-        await keeper.status()
+    else:
+        monkeypatch.setattr(overseeing, "_LATE", -1e9)  # any answer is later than that
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Overseer(keeper, 0.05, lambda pid, what: told.append(pid)).run)
+        await asked(keeper, 2)
+        guardian.send_signal(signal.SIGSTOP)
+        await asked(keeper, keeper.statistics().requests + 3)
         nursery.cancel_scope.cancel()
-    assert guardian.poll() is None
     assert told == []
+    assert guardian.poll() is None
