@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.errors import WrongAnswerError
 from benchmarks.subjects.base import Looker, Web
@@ -39,28 +40,9 @@ class Fustor:
         """``fustor up --detach``: returns with the first answer."""
         self.start_with(tree, folder)
 
-    def start_with(
-        self,
-        tree: Tree,
-        folder: Path,
-        *,
-        source: str = "",
-        limits: str = "",
-        fusion: str = "",
-        way: int = 0,
-        data_way: int = 0,
-    ) -> None:
-        """The same with lines added to agent.toml and fusion.toml, or other ways to Fusion (see ``Cluster``)."""
-        self.cluster = Cluster(
-            Path(tree.root),
-            folder / "state",
-            source=source,
-            limits=limits,
-            fusion=fusion,
-            way=way,
-            data_way=data_way,
-            own_ports=False,
-        )
+    def start_with(self, tree: Tree, folder: Path, **options: Any) -> None:
+        """The same with options of ``Cluster``: lines added to agent.toml and fusion.toml, other ways to Fusion."""
+        self.cluster = Cluster(Path(tree.root), folder / "state", own_ports=False, **options)
         self.web = Web(self.cluster.address, "/fs/tree")
 
     def wait_complete(self, tree: Tree) -> None:
