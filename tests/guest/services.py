@@ -154,29 +154,18 @@ def test_it_is_ready_and_answers(managed: Managed) -> None:
     }
 
 
-def test_nobody_notices_that_the_guardian_is_killed(managed: Managed) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_nobody_notices_what_happens_to_the_guardian(managed: Managed, number: signal.Signals) -> None:
+    """Killed, or stopped: then the service manager ends it, for the patience of its control actor is much longer."""
     before = managed.fusion()
     guardian = managed.main()
     with Poller(managed):
-        os.kill(guardian, signal.SIGKILL)
+        os.kill(guardian, number)
         until(lambda: managed.main() not in (0, guardian), "the next one", PATIENCE)
         until(lambda: managed.fusion().keys() == before.keys(), "everybody to be there", PATIENCE)
         until(lambda: group_of(managed.main()) == "fustor-shell", "its control group", PATIENCE)
-    assert managed.main() != guardian
     until(lambda: managed.fusion() == {**before, "guardian": managed.main()}, "everybody else as before", PATIENCE)
     until(lambda: bound_of("fustor-payload-view.main") not in ("", "max"), "its bound to be there again", PATIENCE)
-
-
-def test_a_guardian_that_hangs_is_ended_by_the_service_manager(managed: Managed) -> None:
-    # Not by its control actor, whose patience is much longer here.
-    before = managed.fusion()
-    guardian = managed.main()
-    with Poller(managed):
-        os.kill(guardian, signal.SIGSTOP)
-        until(lambda: managed.main() not in (0, guardian), "the next one", PATIENCE)
-        until(lambda: managed.fusion().keys() == before.keys(), "everybody to be there", PATIENCE)
-    assert managed.main() != guardian
-    until(lambda: managed.fusion() == {**before, "guardian": managed.main()}, "everybody else as before", PATIENCE)
 
 
 def test_reload_changes_the_guardian_to_the_code_of_now(managed: Managed) -> None:
