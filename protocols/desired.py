@@ -224,7 +224,7 @@ Effect: TypeAlias = Fetch | Keep | Apply | Say
 
 
 @attrs.define(eq=False)
-class Rollout:
+class Convergence:
     """
     One agent's way from one configuration to the next.
 
@@ -442,7 +442,7 @@ class Rollout:
         self.phase, self._due, self.running, self._sights = Phase.STEADY, None, mark, {}
 
 
-_R = Rollout
+_R = Convergence
 _Transition = Callable[..., list[Effect]]
 
 #: Every phase × every event. What is not named below means nothing in that phase.

@@ -46,7 +46,7 @@ _COMMANDS = {
     "doctor": "doctor:command",
     "events": "events:events",
     "audit": "events:audit",
-    "upgrade": "upgrade:command",
+    "rollback": "upgrade:rollback",
 }
 #: Group → what it is for, and its commands as above.
 _GROUPS = {
@@ -80,6 +80,16 @@ _GROUPS = {
             "push": "bundle:push",
             "list": "bundle:listed",
             "remove": "bundle:remove",
+        },
+    ),
+    "upgrade": (
+        "Other programs for agents, wave by wave.",
+        {
+            "start": "upgrade:start",
+            "status": "upgrade:status",
+            "pause": "upgrade:pause",
+            "resume": "upgrade:resume",
+            "abort": "upgrade:abort",
         },
     ),
     "quarantine": (

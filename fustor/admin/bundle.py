@@ -2,7 +2,7 @@
 ``fustor bundle``: the data plane of this program as one signed file. Making one needs no Fusion and belongs where
 releases are made.
 
-What this module does not do: let agents run one (``fustor upgrade`` does).
+What this module does not do: let agents run one (``fustor upgrade start`` does).
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def push(file: FileArgument, state: StateOption = None, as_json: JsonOption = Fa
         print_json({"digest": digest, "bytes": total})
     else:
         stdout().print(
-            f"Fusion has bundle {digest}. Let agents run it: fustor upgrade AGENT {digest[:16]}", markup=False
+            f"Fusion has bundle {digest}. Let agents run it: fustor upgrade start {digest[:16]}", markup=False
         )
 
 

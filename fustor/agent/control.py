@@ -125,7 +125,7 @@ class AgentControl:
             sources=tuple([source.name for source in config.sources]),
             rng=random.Random(),
             policy=policy or AgentPolicy(),
-            configuration=self.desired.rollout.status,
+            configuration=self.desired.convergence.status,
         )
         self.link = Link(
             self._context,
@@ -232,7 +232,7 @@ class AgentControl:
         return {
             "configuration": attrs.asdict(self.config),
             "data_side": attrs.asdict(self.desired.side),
-            "desired": attrs.asdict(self.desired.rollout.status()),  # type: ignore[arg-type]
+            "desired": attrs.asdict(self.desired.convergence.status()),  # type: ignore[arg-type]
             "session": {
                 "state": session.state.value,
                 "epoch": session.epoch,

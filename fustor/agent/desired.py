@@ -38,6 +38,7 @@ from protocols.desired import (
     Apply,
     Broke,
     Came,
+    Convergence,
     Effect,
     Event,
     Fetch,
@@ -47,7 +48,6 @@ from protocols.desired import (
     Outcome,
     Phase,
     Resort,
-    Rollout,
     Say,
     Seen,
     Sight,
@@ -82,7 +82,7 @@ class Desired:
 
     Attributes:
         side: what the payloads are to run.
-        rollout: the machine.
+        convergence: the machine.
         counters: ``documents`` that came, ``strays`` that nobody wanted, ``unkept`` states.
     """
 
@@ -96,7 +96,7 @@ class Desired:
         ask: Callable[[int], None],
         log: logging.Logger,
     ) -> None:
-        self.rollout = Rollout(config.limits.probation)
+        self.convergence = Convergence(config.limits.probation)
         self.counters = dict.fromkeys(("documents", "strays", "unkept"), 0)
         self._config = config
         self._shell = shell
@@ -154,16 +154,16 @@ class Desired:
 
     def failed(self, name: str, failure: Failed) -> None:
         """A payload failed, and nobody ordered it."""
-        if self.rollout.phase in _TRYING and failure.revision and self._changes().get(name) == failure.revision:
+        if self.convergence.phase in _TRYING and failure.revision and self._changes().get(name) == failure.revision:
             self._feed(Broke(name, failure.kind, failure.text))
 
     def climbed(self, name: str, rung: Rung) -> None:
         """A payload is on another rung of the ladder of repairs."""
         if rung is not Rung.CONFIGURATION:
             return
-        rollout = self.rollout
-        other = rollout.good if rollout.phase in _TRYING else rollout.before
-        if other is not None and self._revision(name, rollout.running) != self._revision(name, other):
+        convergence = self.convergence
+        other = convergence.good if convergence.phase in _TRYING else convergence.before
+        if other is not None and self._revision(name, convergence.running) != self._revision(name, other):
             self._feed(Resort(name))
 
     async def run(self) -> None:
@@ -173,7 +173,7 @@ class Desired:
             while True:
                 self._poke = trio.Event()
                 await self._advance()
-                due = self.rollout.wake_at
+                due = self.convergence.wake_at
                 if self._awaited is not None:
                     due = min(math.inf if due is None else due, trio.current_time() + _LOOK_SECONDS)
                 with trio.move_on_at(math.inf if due is None else due):
@@ -182,14 +182,14 @@ class Desired:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _feed(self, event: Event) -> None:
-        self._todo += self.rollout.handle(event, trio.current_time())
+        self._todo += self.convergence.handle(event, trio.current_time())
         if self._todo:
             self._poke.set()
 
     async def _follow(self) -> None:
         while True:
             # Before the wait: what changed until here is looked at too.
-            if self.rollout.phase in _TRYING:
+            if self.convergence.phase in _TRYING:
                 self._poke.set()
             await self._shell.wait_changed()
 
@@ -201,11 +201,11 @@ class Desired:
         self._look_at_courier()
         await self._carry_out()
         # What was just applied may be what runs already: then nothing will change by itself.
-        while self.rollout.phase in _TRYING:
-            before = self.rollout.phase
+        while self.convergence.phase in _TRYING:
+            before = self.convergence.phase
             self._feed(Seen({name: self._sight(name, revision) for name, revision in self._changes().items()}))
             await self._carry_out()
-            if self.rollout.phase is before:
+            if self.convergence.phase is before:
                 break
         self._feed(Tick())
         await self._carry_out()
@@ -223,7 +223,7 @@ class Desired:
                         self._ask(mark.revision)
                 case Keep():
                     await trio.to_thread.run_sync(self._write, self._content())
-                case Apply(mark, remedy) if mark == self.rollout.running:
+                case Apply(mark, remedy) if mark == self.convergence.running:
                     self.side = self._sides[mark]
                     self._changed = None
                     await trio.to_thread.run_sync(self._make_folders)
@@ -238,10 +238,14 @@ class Desired:
         self._todo = deque([effect for effect in self._todo if effect != Fetch(mark)])  # it is here
 
     async def _take(self, document: Document) -> None:
-        if document.revision > self.rollout.desired.revision:
+        if document.revision > self.convergence.desired.revision:
             self._told_by(document)
-        mark = self.rollout.desired
-        if document.revision != mark.revision or digest_of(document.text) != mark.digest or not self.rollout.missing:
+        mark = self.convergence.desired
+        if (
+            document.revision != mark.revision
+            or digest_of(document.text) != mark.digest
+            or not self.convergence.missing
+        ):
             self.counters["strays"] += 1
             return
         faults = self._refusal()
@@ -281,7 +285,7 @@ class Desired:
             return
         document, side = self._awaited
         mark = Mark(document.revision, digest_of(document.text))
-        if mark != self.rollout.desired:
+        if mark != self.convergence.desired:
             self._await(None, None)
             return
         facts = next((dict(one.facts) for one in self._shell.statuses() if one.name == COURIER), {})
@@ -321,9 +325,9 @@ class Desired:
     def _changes(self) -> dict[str, int]:
         """Payloads that the running configuration changes against the last known good one, with their revision."""
         if self._changed is None:
-            rollout = self.rollout
-            wanted = {spec.name: spec.revision for spec in self._specs(self._sides[rollout.running])}
-            good = {spec.name: spec.revision for spec in self._specs(self._sides[rollout.good])}
+            convergence = self.convergence
+            wanted = {spec.name: spec.revision for spec in self._specs(self._sides[convergence.running])}
+            good = {spec.name: spec.revision for spec in self._specs(self._sides[convergence.good])}
             self._changed = {name: revision for name, revision in wanted.items() if good.get(name) != revision}
         return self._changed
 
@@ -356,20 +360,20 @@ class Desired:
                 self._log.error("no folder for a source", extra={"folder": folder, "error": error.strerror or ""})
 
     def _content(self) -> dict[str, Any]:
-        rollout = self.rollout
-        marks = [rollout.good, rollout.before, rollout.attempted if rollout.outcome in OPEN else None]
+        convergence = self.convergence
+        marks = [convergence.good, convergence.before, convergence.attempted if convergence.outcome in OPEN else None]
         needed = {mark for mark in marks if mark is not None}
         self._texts = {mark.digest: self._texts[mark.digest] for mark in needed if mark.digest in self._texts}
-        self._sides = {mark: self._sides[mark] for mark in needed | {OWN, rollout.running} if mark in self._sides}
+        self._sides = {mark: self._sides[mark] for mark in needed | {OWN, convergence.running} if mark in self._sides}
         return {
-            "desired": _plain(rollout.desired),
-            "attempted": _plain(rollout.attempted),
-            "outcome": rollout.outcome.value,
-            "error": rollout.error,
-            "tries": rollout.tries,
-            "good": _plain(rollout.good),
-            "before": None if rollout.before is None else _plain(rollout.before),
-            "bad": [_plain(mark) for mark in rollout.bad],
+            "desired": _plain(convergence.desired),
+            "attempted": _plain(convergence.attempted),
+            "outcome": convergence.outcome.value,
+            "error": convergence.error,
+            "tries": convergence.tries,
+            "good": _plain(convergence.good),
+            "before": None if convergence.before is None else _plain(convergence.before),
+            "bad": [_plain(mark) for mark in convergence.bad],
             "documents": {digest: text.decode() for digest, text in self._texts.items()},
         }
 

@@ -25,6 +25,13 @@ config-     agent="" revision reason            deployer the same
  rollback
 config-     agent="" reason                     deployer the same
  unset
+rollout     after=""                            anybody  ``{rollout, agents, next}``: the last one, and a page of agents
+rollout-    bundle reason agents="" canary=""   deployer the same; agents: names with commas between, empty for everyone
+ start      share="" failures="" seconds=""
+rollout-    reason                              deployer the same
+ pause, -resume, -abort
+rollout-    reason                              deployer ``{agents, failed}``: who was given back what was there before
+ rollback
 =========== =================================== ======== ============================================================
 
 Everybody who may connect has one of the roles observer, operator and deployer; what an order needs is in
@@ -54,14 +61,18 @@ from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.listening import query_addresses, view_addresses
 from fustor.fusion.orders import Orders
+from fustor.fusion.rollouts import Rollouts
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
-from protocols.errors import RequestError
+from protocols.errors import ConfigError, RequestError
 from protocols.orders import DEPLOYER, FUSION, OPERATOR, ROLES
+from protocols.rollout import RolloutPolicy
 from protocols.session import AgentLink, FusionSession
 
 #: Bytes of the agents in one answer, or of one agent more; what is left of a control message is for the rest.
 PAGE_BYTES = 256 << 10
+#: Agents of a rollout in one answer.
+_ROLLOUT_PAGE = 500
 #: Agents named in a refusal.
 _NAMED = 20
 
@@ -87,6 +98,7 @@ class Administration:
         orders: gives and follows them.
         desired: the configurations of agents.
         bundles: that agents may fetch.
+        rollouts: of programs, to agents.
     """
 
     config: FusionConfig
@@ -100,6 +112,7 @@ class Administration:
     orders: Orders
     desired: Desired
     bundles: BundleStore
+    rollouts: Rollouts
 
     def answer(self, role: str, op: str, args: Mapping[str, Any], *, by: str = "") -> Any:
         """
@@ -270,11 +283,57 @@ class Administration:
     def _config_unset(self, agent: str, reason: str, by: str, role: str) -> Any:
         return self.desired.unset(agent, reason, by=by, role=role)
 
+    def _rollout(self, after: str) -> Any:
+        return self.rollouts.state(after, _ROLLOUT_PAGE)
+
+    def _rollout_start(
+        self,
+        bundle: str,
+        reason: str,
+        agents: str,
+        canary: str,
+        share: str,
+        failures: str,
+        seconds: str,
+        by: str,
+        role: str,
+    ) -> Any:
+        wanted = {"canary": canary, "failures": failures, "share": share, "verdict_seconds": seconds}
+        given: dict[str, Any] = {}
+        for name, value in wanted.items():
+            if value:
+                given[name] = _number(name, value) if name in ("canary", "failures") else _fraction(name, value)
+        try:
+            policy = RolloutPolicy(**given)
+        except ConfigError as error:
+            raise RequestError(error.field, str(error.value), error.accepted) from None
+        names = tuple(sorted({name for name in agents.split(",") if name}))
+        return self.rollouts.start(bundle, names, policy, reason, by=by, role=role)
+
+    def _rollout_pause(self, reason: str, by: str, role: str) -> Any:
+        return self.rollouts.pause(reason, by=by, role=role)
+
+    def _rollout_resume(self, reason: str, by: str, role: str) -> Any:
+        return self.rollouts.resume(reason, by=by, role=role)
+
+    def _rollout_abort(self, reason: str, by: str, role: str) -> Any:
+        return self.rollouts.abort(reason, by=by, role=role)
+
+    def _rollout_rollback(self, reason: str, by: str, role: str) -> Any:
+        return self.rollouts.rollback(reason, by=by, role=role)
+
 
 def _number(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 16):
         raise RequestError(name, value[:64], "a whole number is accepted")
     return int(value)
+
+
+def _fraction(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise RequestError(name, value[:64], "a number is accepted") from None
 
 
 def _plain(status: Any) -> dict[str, Any]:
@@ -329,8 +388,21 @@ OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[...,
         Administration._config_rollback,
     ),
     "config-unset": (_DEPLOYERS, {"agent": "", "reason": None}, Administration._config_unset),
+    "rollout": (_ANYBODY, {"after": ""}, Administration._rollout),
+    "rollout-start": (
+        _DEPLOYERS,
+        {"bundle": None, "reason": None, "agents": "", "canary": "", "share": "", "failures": "", "seconds": ""},
+        Administration._rollout_start,
+    ),
+    "rollout-pause": (_DEPLOYERS, {"reason": None}, Administration._rollout_pause),
+    "rollout-resume": (_DEPLOYERS, {"reason": None}, Administration._rollout_resume),
+    "rollout-abort": (_DEPLOYERS, {"reason": None}, Administration._rollout_abort),
+    "rollout-rollback": (_DEPLOYERS, {"reason": None}, Administration._rollout_rollback),
 }
 #: Operations that are told who asked.
-_CHANGES = frozenset({"order", "bundle-put", "bundle-remove", "config-push", "config-rollback", "config-unset"})
+_CHANGES = frozenset(
+    {"order", "bundle-put", "bundle-remove", "config-push", "config-rollback", "config-unset"}
+    | {op for op in OPERATIONS if op.startswith("rollout-")}
+)
 #: Operations whose answers need the disk, and are awaitable.
-SLOW = frozenset({"fetch"} | {op for op in OPERATIONS if op.startswith(("config", "bundle"))})
+SLOW = frozenset({"fetch"} | {op for op in OPERATIONS if op.startswith(("config", "bundle", "rollout-"))})

@@ -26,6 +26,7 @@ from fustor.fusion.listening import ADMIN, CONTROL
 from fustor.fusion.looks import Looks
 from fustor.fusion.orders import Orders
 from fustor.fusion.payloads import agent_endpoints, bundle_folder, payloads
+from fustor.fusion.rollouts import Rollouts
 from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
 from fustor.runtime.keeper import Keeper
@@ -135,6 +136,15 @@ class FusionControl:
             describe=self._describe,
             log=log,
         )
+        self.rollouts = Rollouts(
+            state,
+            self.session,
+            self.desired,
+            self.orders,
+            has_bundle=self.bundles.has,
+            tell=lambda text: self.shell.tell("", "rollout", text),
+            log=log,
+        )
         self.looks = Looks(
             config.limits.looks,
             {view.name: frozenset((s.agent, s.source) for s in view.sources) for view in config.views},
@@ -154,6 +164,7 @@ class FusionControl:
             self.orders,
             self.desired,
             self.bundles,
+            self.rollouts,
         )
 
     async def run(self) -> None:
@@ -166,6 +177,7 @@ class FusionControl:
             "orders": self.orders.run,
             "keys": self._watch_keys,
             "configurations": self.desired.run,
+            "rollouts": self.rollouts.run,
         }
         try:
             await serve(self._keeper, self.shell, services, log=self._log)

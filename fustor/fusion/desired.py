@@ -51,6 +51,7 @@ class Desired:
         log: for changes.
 
     Attributes:
+        loaded: what is desired of whom is known.
         counters: ``pushed``, ``refused``, ``sent`` (documents), ``unasked`` (questions that were dropped).
     """
 
@@ -65,6 +66,7 @@ class Desired:
         has_bundle: Callable[[str], bool],
         log: logging.Logger,
     ) -> None:
+        self.loaded = False
         self.counters = dict.fromkeys(("pushed", "refused", "sent", "unasked"), 0)
         self._path = os.path.join(state, "revisions.db")
         self._limits = limits
@@ -90,6 +92,7 @@ class Desired:
         try:
             self._revisions = await self._do(Revisions, self._path, self._limits.kept)
             self._heads = {head.agent: head for head in await self._do(self._revisions.heads)}
+            self.loaded = True
             while True:
                 agent, number = await self._questions.receive()
                 await self._answer(agent, number)
@@ -161,9 +164,14 @@ class Desired:
         revisions, removed = await self._do(self._store().history, agent)
         return {"revisions": [_plain(one) for one in revisions], "removed": removed}
 
-    async def push(self, agent: str, document: str, reason: str, file: str, *, by: str, role: str) -> dict[str, Any]:
+    async def push(
+        self, agent: str, document: str, reason: str, file: str, *, by: str, role: str, proven: bool = False
+    ) -> dict[str, Any]:
         """
         Desire another document of an agent, or of all that have none of their own.
+
+        Args:
+            proven: the payloads run what it tells them already, and need not be asked.
 
         Raises:
             RequestError: a fault, or several, each with file, key, value and what is accepted.
@@ -172,7 +180,7 @@ class Desired:
         self._known(agent)
         self._check_reason(reason)
         text = document.encode()
-        faults = await self._faults(text, file)
+        faults = await self._faults(text, file, proven=proven)
         if faults:
             self.counters["refused"] += 1
             raise RequestError("", file, "\n".join(faults))
@@ -237,7 +245,7 @@ class Desired:
         if not 0 < len(reason.strip()) <= REASON_CHARACTERS:
             raise RequestError("reason", reason[:64], f"1 to {REASON_CHARACTERS} characters are accepted")
 
-    async def _faults(self, text: bytes, file: str) -> list[str]:
+    async def _faults(self, text: bytes, file: str, *, proven: bool) -> list[str]:
         if len(text) > self._limits.document_bytes:
             return [f"{file}: {len(text)} bytes, at most {self._limits.document_bytes} are accepted"]
         try:
@@ -247,6 +255,8 @@ class Desired:
         bundle = side.software.bundle
         if bundle and not await trio.to_thread.run_sync(self._has_bundle, bundle):
             return [f"{file}: software.bundle = {bundle!r}: one that Fusion has is accepted: fustor bundle push FILE"]
+        if proven:
+            return []
         return [f"{file}: {fault}" for fault in await trio.to_thread.run_sync(check, side)]
 
     async def _find(self, agent: str, number: int) -> Revision:

@@ -92,6 +92,8 @@ class Orders:
         self._send = send
         self._log = log
         self._poke = trio.Event()
+        #: Set, and made anew, whenever something has become of an order.
+        self._decided = trio.Event()
         #: For the audit log, in turn.
         self._notes: deque[dict[str, Any]] = deque()
         self._bundles: dict[str, _Bundle] = {}
@@ -169,6 +171,17 @@ class Orders:
             "text": ticket.text,
             "data": ticket.data,
         }
+
+    async def outcome(self, order_id: str) -> dict[str, Any]:
+        """
+        What became of an order, as :meth:`state`, once that is known.
+
+        Raises:
+            RequestError: there is none of this id (any more).
+        """
+        while not (order := self.state(order_id))["final"]:
+            await self._decided.wait()
+        return order
 
     async def piece(self, order_id: str, offset: int) -> dict[str, Any]:
         """
@@ -271,6 +284,8 @@ class Orders:
                     ticket = self.issuer.tickets[order_id]
                     entry = {"entry": "order", "state": ticket.state.value, "target": ticket.target}
                     self.note({**entry, **plain(ticket.order), "text": ticket.text[:2000]})
+                    self._decided.set()
+                    self._decided = trio.Event()
 
     async def _fetch(self, order_id: str, fetching: set[str]) -> None:
         bundle, path, tries = self._bundles[order_id], self._diagnoses.path(order_id), 0

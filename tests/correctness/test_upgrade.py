@@ -105,11 +105,11 @@ def configuration(cluster: Cluster) -> dict[str, Any]:
 
 def test_nobody_is_trusted_unless_this_host_says_so(cluster: Cluster, key: Path, tmp_path: Path) -> None:
     digest = push(cluster, made(tmp_path, key, version("1.0.1")))
-    done = cluster.command("upgrade", "local", digest, "--reason", "a test", check=False)
+    done = cluster.command("upgrade", "start", digest, "--reason", "a test", check=False)
     assert done.returncode != 0
     assert "trusts no release key" in done.stderr
     assert versions(cluster) == {"0.1.0"}
-    assert "courier" not in payloads(cluster)
+    until(lambda: "courier" not in payloads(cluster), "the end of the courier")
 
 
 def test_a_good_one_runs_and_is_kept(cluster: Cluster, key: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_good_one_runs_and_is_kept(cluster: Cluster, key: Path, tmp_path: Path
     digest = push(cluster, made(tmp_path, key, version("1.0.2")))
     links = cluster.agent()
     with Poller(cluster):
-        cluster.command("upgrade", "local", digest[:12], "--reason", "a test")
+        cluster.command("upgrade", "start", digest[:12], "--reason", "a test")
         until(lambda: versions(cluster) == {"1.0.2"}, "the new version everywhere")
         until(lambda: configuration(cluster)["outcome"] == "good", "the end of the probation")
         (Path(cluster.root) / "d1/new").touch()
@@ -145,7 +145,7 @@ def test_a_bad_one_is_left_again(cluster: Cluster, key: Path, tmp_path: Path, mo
     runs = versions(cluster)
     digest = push(cluster, made(tmp_path, key, broken("6.6.6", module, text)))
     with Poller(cluster):
-        done = cluster.command("upgrade", "local", digest, "--reason", "a test", check=False)
+        done = cluster.command("upgrade", "start", digest, "--reason", "a test", check=False)
         until(lambda: configuration(cluster)["outcome"] in ("failed", "refused"), f"the end of it: {done.stderr}")
         until(lambda: versions(cluster) == runs, "the version before")
         (Path(cluster.root) / f"d2/{digest}").touch()
@@ -160,13 +160,13 @@ def test_what_somebody_else_signed_is_not_taken(cluster: Cluster, tmp_path: Path
     other = tmp_path / "other.key"
     cluster.command("bundle", "keygen", "--output", str(other))
     digest = push(cluster, made(tmp_path, other, version("6.6.6")))
-    done = cluster.command("upgrade", "local", digest, "--reason", "a test", check=False)
+    done = cluster.command("upgrade", "start", digest, "--reason", "a test", check=False)
     assert "it is not trusted" in done.stderr
 
 
 def test_control_actors_may_die_while_it_is_fetched_and_tried(cluster: Cluster, key: Path, tmp_path: Path) -> None:
     digest = push(cluster, made(tmp_path, key, version("1.0.3")))
-    cluster.command("upgrade", "local", digest, "--reason", "a test", "--wait", "0")
+    cluster.command("upgrade", "start", digest, "--reason", "a test", "--wait", "0")
     for side in ("agent", "fusion", "agent"):
         pid = until(partial(control, cluster, side), "a control actor")
         os.kill(pid, signal.SIGKILL)
@@ -186,7 +186,7 @@ def another(cluster: Cluster, side: str, pid: int) -> bool:
 
 def test_and_back_to_what_is_installed(cluster: Cluster) -> None:
     with Poller(cluster):
-        cluster.command("upgrade", "local", "installed", "--reason", "a test")
+        cluster.command("upgrade", "start", "installed", "--reason", "a test")
         until(lambda: versions(cluster) == {"0.1.0"}, "the installed version")
         cluster.assert_right()
     listed = json.loads(cluster.command("bundle", "list", "--json").stdout)

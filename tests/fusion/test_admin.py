@@ -18,6 +18,7 @@ from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.orders import Orders
 from fustor.fusion.revisions import DesiredLimits
+from fustor.fusion.rollouts import Rollouts
 from fustor.runtime.audit import Audit
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.shell import Shell
@@ -66,8 +67,18 @@ async def administration(tmp_path: Path) -> AsyncIterator[Administration]:
         log=logging.getLogger("test"),
     )
     bundles = BundleStore(str(tmp_path / "bundles"), BundleStoreLimits())
+    rollouts = Rollouts(
+        str(tmp_path),
+        session,
+        desired,
+        orders,
+        has_bundle=bundles.has,
+        tell=lambda text: None,
+        log=logging.getLogger("test"),
+    )
+    counters = {"logins": 1}
     yield Administration(
-        config, session, shell, lambda: 12.5, ZapCounts(), {"logins": 1}, 2.5, events, orders, desired, bundles
+        config, session, shell, lambda: 12.5, ZapCounts(), counters, 2.5, events, orders, desired, bundles, rollouts
     )
     audit.close()
     shell.close()

@@ -19,6 +19,7 @@ from protocols.desired import (
     Apply,
     Broke,
     Came,
+    Convergence,
     Effect,
     Event,
     Fetch,
@@ -29,7 +30,6 @@ from protocols.desired import (
     Phase,
     ProbationPolicy,
     Resort,
-    Rollout,
     Say,
     Seen,
     Sight,
@@ -43,32 +43,32 @@ WELL = Seen({"scanner": Sight(well=True)})
 UNWELL = Seen({"scanner": Sight(well=False)})
 
 
-def make(policy: ProbationPolicy | None = None) -> Rollout:
-    rollout = Rollout(policy or ProbationPolicy())
-    assert rollout.handle(Loaded(), 0.0) == [Apply(OWN)]
-    return rollout
+def make(policy: ProbationPolicy | None = None) -> Convergence:
+    convergence = Convergence(policy or ProbationPolicy())
+    assert convergence.handle(Loaded(), 0.0) == [Apply(OWN)]
+    return convergence
 
 
-def feed(rollout: Rollout, *events: Event, now: float = 0.0) -> list[Effect]:
+def feed(convergence: Convergence, *events: Event, now: float = 0.0) -> list[Effect]:
     """All effects but what is written down and told."""
     effects: list[Effect] = []
     for event in events:
-        effects += rollout.handle(event, now)
+        effects += convergence.handle(event, now)
     return [effect for effect in effects if not isinstance(effect, Keep | Say)]
 
 
-def phase_of(rollout: Rollout) -> Phase:
-    return rollout.phase
+def phase_of(convergence: Convergence) -> Phase:
+    return convergence.phase
 
 
-def outcome_of(rollout: Rollout) -> Outcome:
-    return rollout.outcome
+def outcome_of(convergence: Convergence) -> Outcome:
+    return convergence.outcome
 
 
-def good(rollout: Rollout, mark: Mark, now: float = 0.0) -> None:
-    feed(rollout, Told(mark), Came(mark), WELL, now=now)
-    feed(rollout, Tick(), now=now + 30)
-    assert (rollout.good, rollout.outcome) == (mark, Outcome.GOOD)
+def good(convergence: Convergence, mark: Mark, now: float = 0.0) -> None:
+    feed(convergence, Told(mark), Came(mark), WELL, now=now)
+    feed(convergence, Tick(), now=now + 30)
+    assert (convergence.good, convergence.outcome) == (mark, Outcome.GOOD)
 
 
 def test_the_table_is_whole() -> None:
@@ -76,170 +76,170 @@ def test_the_table_is_whole() -> None:
 
 
 def test_from_desired_to_good() -> None:
-    rollout = make()
-    assert feed(rollout, Told(ONE)) == [Fetch(ONE)]
-    effects = rollout.handle(Came(ONE), 1.0)
+    convergence = make()
+    assert feed(convergence, Told(ONE)) == [Fetch(ONE)]
+    effects = convergence.handle(Came(ONE), 1.0)
     assert [type(effect) for effect in effects] == [Keep, Say, Apply]
     assert effects[-1] == Apply(ONE)
-    feed(rollout, UNWELL, now=1.1)
-    assert rollout.phase is Phase.SETTLING
-    feed(rollout, WELL, now=2.0)
-    assert (phase_of(rollout), rollout.outcome, rollout.good) == (Phase.PROVING, Outcome.RUNNING, OWN)
-    feed(rollout, Tick(), now=31.9)
-    assert phase_of(rollout) is Phase.PROVING
-    feed(rollout, Tick(), now=32.0)
-    assert (phase_of(rollout), rollout.good, rollout.before) == (Phase.STEADY, ONE, OWN)
-    status = rollout.status()
+    feed(convergence, UNWELL, now=1.1)
+    assert convergence.phase is Phase.SETTLING
+    feed(convergence, WELL, now=2.0)
+    assert (phase_of(convergence), convergence.outcome, convergence.good) == (Phase.PROVING, Outcome.RUNNING, OWN)
+    feed(convergence, Tick(), now=31.9)
+    assert phase_of(convergence) is Phase.PROVING
+    feed(convergence, Tick(), now=32.0)
+    assert (phase_of(convergence), convergence.good, convergence.before) == (Phase.STEADY, ONE, OWN)
+    status = convergence.status()
     assert (status.desired, status.attempted, status.running, status.good) == (1, 1, 1, 1)
     assert (status.outcome, status.error, status.tries) == ("good", "", 1)
 
 
 def test_nothing_said_means_that_what_runs_goes_on() -> None:
-    rollout = make()
-    good(rollout, ONE)
-    assert feed(rollout, Told(OWN), now=100.0) == []
-    assert rollout.running == ONE
+    convergence = make()
+    good(convergence, ONE)
+    assert feed(convergence, Told(OWN), now=100.0) == []
+    assert convergence.running == ONE
 
 
 def test_a_document_that_does_not_come_is_asked_for_again() -> None:
-    rollout = make()
-    asked = [now for now in range(10) if feed(rollout, Told(ONE), now=float(now))]
+    convergence = make()
+    asked = [now for now in range(10) if feed(convergence, Told(ONE), now=float(now))]
     assert asked == [0, 2, 4, 6, 8]
 
 
 def test_a_document_with_faults_leaves_what_runs_alone() -> None:
-    rollout = make()
-    feed(rollout, Told(ONE))
-    assert feed(rollout, Came(ONE, "sources[0].root = 'x': …")) == []
-    status = rollout.status()
+    convergence = make()
+    feed(convergence, Told(ONE))
+    assert feed(convergence, Came(ONE, "sources[0].root = 'x': …")) == []
+    status = convergence.status()
     assert (status.outcome, status.attempted, status.running, status.error[:7]) == ("refused", 1, 0, "sources")
-    assert feed(rollout, Told(ONE), now=100.0) == []  # it is not tried again
-    assert feed(rollout, Told(TWO), now=101.0) == [Fetch(TWO)]
+    assert feed(convergence, Told(ONE), now=100.0) == []  # it is not tried again
+    assert feed(convergence, Told(TWO), now=101.0) == [Fetch(TWO)]
 
 
 def test_a_payload_that_refuses_leads_back_at_once() -> None:
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE))
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE))
     refusal = Seen({"scanner": Sight(well=False, refused="exclude_regex[0] = '('")})
-    assert feed(rollout, refusal) == [Apply(OWN, remedy=True)]
-    assert (rollout.outcome, rollout.error) == (Outcome.REFUSED, "scanner: exclude_regex[0] = '('")
-    assert (rollout.running, rollout.bad) == (OWN, (ONE,))
+    assert feed(convergence, refusal) == [Apply(OWN, remedy=True)]
+    assert (convergence.outcome, convergence.error) == (Outcome.REFUSED, "scanner: exclude_regex[0] = '('")
+    assert (convergence.running, convergence.bad) == (OWN, (ONE,))
 
 
 @pytest.mark.parametrize(("kind", "borne"), [("exit", 1), ("signal", 1), ("oom", 1), ("hang", 0), ("abandoned", 0)])
 def test_crashes_within_the_probation_lead_back(kind: str, borne: int) -> None:
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE), WELL)
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), WELL)
     broke = Broke("scanner", kind, "signal 11")
     for _ in range(borne):
-        assert feed(rollout, broke) == []
-    assert feed(rollout, broke) == [Apply(OWN, remedy=True)]
-    assert (rollout.outcome, rollout.error) == (Outcome.FAILED, f"scanner: {kind}: signal 11")
+        assert feed(convergence, broke) == []
+    assert feed(convergence, broke) == [Apply(OWN, remedy=True)]
+    assert (convergence.outcome, convergence.error) == (Outcome.FAILED, f"scanner: {kind}: signal 11")
 
 
 def test_a_crash_that_is_borne_begins_the_probation_anew() -> None:
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE), WELL)
-    feed(rollout, Broke("scanner", "exit", "exit 1"), UNWELL, now=29.0)
-    assert phase_of(rollout) is Phase.SETTLING
-    feed(rollout, WELL, now=30.0)
-    feed(rollout, Tick(), now=59.9)
-    assert rollout.good == OWN
-    feed(rollout, Tick(), now=60.0)
-    assert rollout.good == ONE
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), WELL)
+    feed(convergence, Broke("scanner", "exit", "exit 1"), UNWELL, now=29.0)
+    assert phase_of(convergence) is Phase.SETTLING
+    feed(convergence, WELL, now=30.0)
+    feed(convergence, Tick(), now=59.9)
+    assert convergence.good == OWN
+    feed(convergence, Tick(), now=60.0)
+    assert convergence.good == ONE
 
 
 def test_who_does_not_run_it_in_time_leads_back_and_each_that_does_gives_time() -> None:
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE))
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE))
     some = {str(number): Sight(well=False) for number in range(5)}
     for number in range(4):
         some[str(number)] = Sight(well=True)
-        assert feed(rollout, Tick(), Seen(dict(some)), now=number * 7.9) == []
-    assert feed(rollout, Tick(), now=3 * 7.9 + 7.9) == []
-    assert feed(rollout, Tick(), now=3 * 7.9 + 8) == [Apply(OWN, remedy=True)]
-    assert rollout.error == "not running within 8 s: 4"
+        assert feed(convergence, Tick(), Seen(dict(some)), now=number * 7.9) == []
+    assert feed(convergence, Tick(), now=3 * 7.9 + 7.9) == []
+    assert feed(convergence, Tick(), now=3 * 7.9 + 8) == [Apply(OWN, remedy=True)]
+    assert convergence.error == "not running within 8 s: 4"
 
 
 def test_without_progress_it_is_not_good() -> None:
-    rollout = make()
+    convergence = make()
 
     def busy(done: int) -> Seen:
         return Seen({"scanner": Sight(well=True, done=done, idle=False)})
 
-    feed(rollout, Told(ONE), Came(ONE), busy(5))
-    feed(rollout, busy(5), Tick(), now=30.0)
-    assert phase_of(rollout) is Phase.PROVING
-    feed(rollout, busy(6), Tick(), now=31.0)
-    assert phase_of(rollout) is Phase.STEADY
+    feed(convergence, Told(ONE), Came(ONE), busy(5))
+    feed(convergence, busy(5), Tick(), now=30.0)
+    assert phase_of(convergence) is Phase.PROVING
+    feed(convergence, busy(6), Tick(), now=31.0)
+    assert phase_of(convergence) is Phase.STEADY
 
 
 def test_who_was_not_heard_after_the_probation_may_hang() -> None:
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE), Seen({"scanner": Sight(well=True, heard=0.0)}))
-    feed(rollout, Seen({"scanner": Sight(well=True, heard=29.5)}), Tick(), now=30.0)
-    feed(rollout, Tick(), now=31.0)
-    assert phase_of(rollout) is Phase.PROVING
-    assert feed(rollout, Broke("scanner", "hang", "silent"), now=32.5) == [Apply(OWN, remedy=True)]
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE), Seen({"scanner": Sight(well=True, heard=0.0)}))
-    feed(rollout, Seen({"scanner": Sight(well=True, heard=30.0)}), Tick(), now=30.1)
-    assert phase_of(rollout) is Phase.STEADY
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), Seen({"scanner": Sight(well=True, heard=0.0)}))
+    feed(convergence, Seen({"scanner": Sight(well=True, heard=29.5)}), Tick(), now=30.0)
+    feed(convergence, Tick(), now=31.0)
+    assert phase_of(convergence) is Phase.PROVING
+    assert feed(convergence, Broke("scanner", "hang", "silent"), now=32.5) == [Apply(OWN, remedy=True)]
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), Seen({"scanner": Sight(well=True, heard=0.0)}))
+    feed(convergence, Seen({"scanner": Sight(well=True, heard=30.0)}), Tick(), now=30.1)
+    assert phase_of(convergence) is Phase.STEADY
 
 
 def test_what_changes_no_payload_is_good_at_once() -> None:
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE), Seen({}))
-    assert rollout.good == ONE
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), Seen({}))
+    assert convergence.good == ONE
 
 
 def test_another_one_takes_the_place_of_one_on_probation() -> None:
-    rollout = make()
-    feed(rollout, Told(ONE), Came(ONE), WELL)
-    assert feed(rollout, Told(TWO), Came(TWO)) == [Fetch(TWO), Apply(TWO)]
-    assert (rollout.good, rollout.attempted, rollout.running) == (OWN, TWO, TWO)
-    assert feed(rollout, Came(ONE)) == []  # late
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), WELL)
+    assert feed(convergence, Told(TWO), Came(TWO)) == [Fetch(TWO), Apply(TWO)]
+    assert (convergence.good, convergence.attempted, convergence.running) == (OWN, TWO, TWO)
+    assert feed(convergence, Came(ONE)) == []  # late
 
 
 def test_the_good_one_desired_again_ends_a_trial() -> None:
-    rollout = make()
-    good(rollout, ONE)
-    feed(rollout, Told(TWO), Came(TWO), WELL, now=40.0)
-    assert feed(rollout, Told(ONE), now=41.0) == [Apply(ONE)]
-    assert (phase_of(rollout), rollout.outcome, rollout.attempted) == (Phase.STEADY, Outcome.GOOD, ONE)
-    assert feed(rollout, Told(TWO), now=42.0) == [Fetch(TWO)]  # it has not failed
+    convergence = make()
+    good(convergence, ONE)
+    feed(convergence, Told(TWO), Came(TWO), WELL, now=40.0)
+    assert feed(convergence, Told(ONE), now=41.0) == [Apply(ONE)]
+    assert (phase_of(convergence), convergence.outcome, convergence.attempted) == (Phase.STEADY, Outcome.GOOD, ONE)
+    assert feed(convergence, Told(TWO), now=42.0) == [Fetch(TWO)]  # it has not failed
 
 
 def test_bad_long_after_its_probation_leads_to_the_one_before_once() -> None:
-    rollout = make()
-    good(rollout, ONE)
-    good(rollout, TWO, now=100.0)
-    assert feed(rollout, Resort("scanner"), now=1e6) == [Apply(ONE, remedy=True)]
-    assert (rollout.good, rollout.attempted, rollout.outcome) == (ONE, TWO, Outcome.FAILED)
-    assert feed(rollout, Resort("scanner"), now=1e6) == []
-    assert feed(rollout, Told(TWO), now=1e6) == []  # nor is it tried again
-    assert feed(rollout, Told(THREE), now=1e6) == [Fetch(THREE)]
+    convergence = make()
+    good(convergence, ONE)
+    good(convergence, TWO, now=100.0)
+    assert feed(convergence, Resort("scanner"), now=1e6) == [Apply(ONE, remedy=True)]
+    assert (convergence.good, convergence.attempted, convergence.outcome) == (ONE, TWO, Outcome.FAILED)
+    assert feed(convergence, Resort("scanner"), now=1e6) == []
+    assert feed(convergence, Told(TWO), now=1e6) == []  # nor is it tried again
+    assert feed(convergence, Told(THREE), now=1e6) == [Fetch(THREE)]
 
 
 def test_a_trial_goes_on_in_the_next_life_and_not_for_ever() -> None:
     kept = Loaded(desired=ONE, attempted=ONE, outcome=Outcome.RUNNING, tries=1, good=OWN)
     for life in range(1, 6):
-        rollout = Rollout(ProbationPolicy())
-        effects = rollout.handle(attrs.evolve(kept, tries=life), 0.0)
+        convergence = Convergence(ProbationPolicy())
+        effects = convergence.handle(attrs.evolve(kept, tries=life), 0.0)
         if life < 5:
             assert [type(effect) for effect in effects] == [Keep, Say, Apply]
-            assert (effects[-1], rollout.tries) == (Apply(ONE), life + 1)
+            assert (effects[-1], convergence.tries) == (Apply(ONE), life + 1)
         else:
             assert effects[-1] == Apply(OWN, remedy=True)
-            assert "5 times" in rollout.error
+            assert "5 times" in convergence.error
 
 
 def test_what_was_decided_holds_in_the_next_life() -> None:
-    rollout = Rollout(ProbationPolicy())
+    convergence = Convergence(ProbationPolicy())
     kept = Loaded(TWO, TWO, Outcome.FAILED, "scanner: hang", 1, ONE, OWN, (TWO,))
-    assert rollout.handle(kept, 0.0) == [Apply(ONE)]
-    assert feed(rollout, Told(TWO)) == []
-    assert rollout.status().error == "scanner: hang"
+    assert convergence.handle(kept, 0.0) == [Apply(ONE)]
+    assert feed(convergence, Told(TWO)) == []
+    assert convergence.status().error == "scanner: hang"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ class Fleet(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.policy = ProbationPolicy()
-        self.rollout = Rollout(self.policy)
+        self.convergence = Convergence(self.policy)
         self.disk = Loaded()
         self.applied = OWN
         self.history: list[Mark] = []
@@ -271,23 +271,23 @@ class Fleet(RuleBasedStateMachine):
         self.feed(Loaded())
 
     def feed(self, event: Event) -> None:
-        before = self.rollout.good
-        for effect in self.rollout.handle(event, self.now):
+        before = self.convergence.good
+        for effect in self.convergence.handle(event, self.now):
             match effect:
                 case Keep():
-                    r = self.rollout
+                    r = self.convergence
                     self.disk = Loaded(r.desired, r.attempted, r.outcome, r.error, r.tries, r.good, r.before, r.bad)
                 case Apply(mark):
                     # Nothing is tried that is not written down.
                     assert mark in (self.disk.good, self.disk.attempted)
                     self.applied = mark
                 case Fetch(mark):
-                    assert mark == self.rollout.desired
-                    assert mark not in self.rollout.bad
-        if self.rollout.good != before and not isinstance(event, Loaded | Resort):
+                    assert mark == self.convergence.desired
+                    assert mark not in self.convergence.bad
+        if self.convergence.good != before and not isinstance(event, Loaded | Resort):
             assert isinstance(event, Tick | Seen), "good without a probation"
-            assert self.rollout.good not in self.bad, "a bad one is called good"
-            self.proven.add(self.rollout.good)
+            assert self.convergence.good not in self.bad, "a bad one is called good"
+            self.proven.add(self.convergence.good)
 
     @rule(bad=st.sampled_from(["", "", "faults", "refuses", "crashes", "hangs", "slow"]))
     def push(self, bad: str) -> None:
@@ -301,10 +301,10 @@ class Fleet(RuleBasedStateMachine):
     def heartbeat(self) -> None:
         self.feed(Told(self.history[-1]))
 
-    @precondition(lambda self: self.rollout.missing)
+    @precondition(lambda self: self.convergence.missing)
     @rule()
     def document(self) -> None:
-        mark = self.rollout.desired
+        mark = self.convergence.desired
         self.feed(Came(mark, "no good" if self.bad.get(mark) == "faults" else ""))
 
     @rule(well=st.booleans(), done=st.integers(0, 2))
@@ -319,7 +319,7 @@ class Fleet(RuleBasedStateMachine):
     @precondition(lambda self: self.bad.get(self.applied) in ("crashes", "hangs"))
     @rule()
     def breaks(self) -> None:
-        if self.rollout.phase in (Phase.SETTLING, Phase.PROVING):
+        if self.convergence.phase in (Phase.SETTLING, Phase.PROVING):
             self.feed(Broke("p", "hang" if self.bad[self.applied] == "hangs" else "signal", "x"))
 
     @rule(seconds=st.floats(0.1, 20))
@@ -333,12 +333,12 @@ class Fleet(RuleBasedStateMachine):
     @rule()
     def control_actor_dies(self) -> None:
         self.lives += 1
-        self.rollout = Rollout(self.policy)
+        self.convergence = Convergence(self.policy)
         self.feed(self.disk)
 
     @invariant()
     def holds(self) -> None:
-        r = self.rollout
+        r = self.convergence
         assert self.applied == r.running
         assert r.good in self.proven
         assert r.good not in r.bad
@@ -354,7 +354,7 @@ class Fleet(RuleBasedStateMachine):
         for _ in range(200):
             if self.history:
                 self.heartbeat()
-            if self.rollout.missing:
+            if self.convergence.missing:
                 self.document()
             how = self.bad.get(self.applied, "")
             if how in ("crashes", "hangs"):
@@ -363,7 +363,7 @@ class Fleet(RuleBasedStateMachine):
                 self.see(well=True, done=int(self.now) % 3)
             self.now += 0.7
             self.feed(Tick())
-        r = self.rollout
+        r = self.convergence
         assert r.phase is Phase.STEADY
         assert self.applied not in self.bad
         if self.history and self.history[-1] not in self.bad and self.history[-1] not in r.bad:
