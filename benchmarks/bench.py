@@ -35,6 +35,7 @@ class Scale:
         settle_seconds: how long lost events are waited for.
         agents: simulated ones.
         kills: of processes in the chaos, at least; 0: as many as it takes to kill everybody.
+        upgrades: of each side, each with three bad ones.
     """
 
     load_seconds: float
@@ -46,11 +47,12 @@ class Scale:
     settle_seconds: float
     agents: int
     kills: int
+    upgrades: int
 
 
-QUICK = Scale(1.0, 60, (1000,), 2.0, 50_000, 3.0, 20.0, 200, 0)
-NORMAL = Scale(4.0, 300, (300, 1000, 3000), 8.0, 50_000, 10.0, 30.0, 2000, 200)
-FULL = Scale(8.0, 600, (300, 1000, 3000, 10_000), 20.0, 50_000, 30.0, 60.0, 2000, 1000)
+QUICK = Scale(1.0, 60, (1000,), 2.0, 50_000, 3.0, 20.0, 200, 0, 1)
+NORMAL = Scale(4.0, 300, (300, 1000, 3000), 8.0, 50_000, 10.0, 30.0, 2000, 200, 3)
+FULL = Scale(8.0, 600, (300, 1000, 3000, 10_000), 20.0, 50_000, 30.0, 60.0, 2000, 1000, 7)
 
 
 #: Below the folder of a run: what its measures leave for readers.

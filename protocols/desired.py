@@ -13,6 +13,7 @@ Three facts are told at once: what is *desired*, what was *attempted* last and w
 Rules:
 
 - What is attempted is written down before it is applied, so that no crash can make it be tried for ever.
+- Where one payload is given it at a time, each has to hold through a probation before the next one follows.
 - Good is only what held through a probation with progress, and was heard after it; before that the last known good one
   is kept.
 - What was bad is not tried again; the same content under a new number is.
@@ -162,9 +163,16 @@ class Sight:
 
 @attrs.frozen
 class Seen:
-    """All payloads that the attempted configuration changes, by name, as they are now."""
+    """
+    The payloads that the attempted configuration changes, by name, as they are now.
+
+    Attributes:
+        payloads: those that were given it.
+        more: others are given it only when these have held.
+    """
 
     payloads: Mapping[str, Sight]
+    more: bool = False
 
 
 @attrs.frozen
@@ -214,13 +222,18 @@ class Apply:
 
 
 @attrs.frozen
+class Widen:
+    """Let the next payload run it too: those that do have held."""
+
+
+@attrs.frozen
 class Say:
     """Tell people."""
 
     text: str
 
 
-Effect: TypeAlias = Fetch | Keep | Apply | Say
+Effect: TypeAlias = Fetch | Keep | Apply | Widen | Say
 
 
 @attrs.define(eq=False)
@@ -258,6 +271,7 @@ class Convergence:
     _over: float = 0.0
     _done: Mapping[str, int] = attrs.Factory(dict)
     _sights: Mapping[str, Sight] = attrs.Factory(dict)
+    _more: bool = False
     _crashes: int = 0
 
     def handle(self, event: Event, now: float) -> list[Effect]:
@@ -352,7 +366,7 @@ class Convergence:
         self.phase, self._due = Phase.SETTLING, now + self.policy.settle_seconds
 
     def _seen_settling(self, event: Seen, now: float) -> list[Effect]:
-        self._sights = event.payloads
+        self._sights, self._more = event.payloads, event.more
         refusal = self._refusal()
         if refusal:
             return self._fall(Outcome.REFUSED, refusal)
@@ -373,7 +387,7 @@ class Convergence:
         return [Keep(), Say(f"revision {self.attempted.revision} runs, on probation")]
 
     def _seen_proving(self, event: Seen, now: float) -> list[Effect]:
-        self._sights = event.payloads
+        self._sights, self._more = event.payloads, event.more
         refusal = self._refusal()
         if refusal:
             return self._fall(Outcome.REFUSED, refusal)
@@ -417,9 +431,14 @@ class Convergence:
             sight.heard >= self._over and (sight.idle or sight.done != self._done.get(name, 0))
             for name, sight in self._sights.items()
         ):
-            return self._promote()
+            return self._widen(now) if self._more else self._promote()
         self._due = now + LOOK_SECONDS
         return []
+
+    def _widen(self, now: float) -> list[Effect]:
+        """The next one has a probation of its own, and those before it once more with it."""
+        self._settle(now)
+        return [Widen()]
 
     def _promote(self) -> list[Effect]:
         self.outcome, self.error = Outcome.GOOD, ""

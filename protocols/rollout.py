@@ -22,7 +22,8 @@ Rules:
   long after it was good has failed, and one that was silent too long and says good is good.
 - One that is lost while it tries is waited for as long as others, and has failed then: no success is assumed.
 - Where somebody desires something else of an agent meanwhile, the agent is *overtaken*: neither good nor failed.
-- What was there before is remembered for each agent, so that all can be taken back.
+- What was good before is remembered for each agent, so that all can be taken back. It is written down before the agent
+  is given anything.
 
 What this module does not do: know documents or bundles, push, write, or read a clock. ``now`` is in seconds of a
 monotonic clock.
@@ -92,7 +93,7 @@ class Member:
     Attributes:
         standing: how far it is.
         revision: that it was given; 0 for none.
-        before: its own revision until then; 0: it had none.
+        before: the revision that was good there until then; 0: its own file, or nobody knows.
         text: what it says of it.
         since: when it was asked.
     """
@@ -115,6 +116,7 @@ class Sight:
     Attributes:
         online: it is there.
         desired: the revision that is desired of it; 0 for none.
+        good: the revision that it last found good; 0 for none.
         attempted: the revision that it tried last.
         outcome: what became of that, a value of :class:`protocols.desired.Outcome`.
         error: why it is not good.
@@ -122,6 +124,7 @@ class Sight:
 
     online: bool
     desired: int = 0
+    good: int = 0
     attempted: int = 0
     outcome: str = ""
     error: str = ""
@@ -136,11 +139,10 @@ class Seen:
 
 @attrs.frozen
 class Pushed:
-    """``agent`` is desired to run it, by ``revision``; ``before``: its own revision until then, 0 for none."""
+    """``agent`` is desired to run it, by ``revision``."""
 
     agent: str
     revision: int
-    before: int
 
 
 @attrs.frozen
@@ -225,8 +227,8 @@ class Rollout:
     text: str = ""
     borne: int = 0
     wave: int = 0
-    #: Who is there; None: nobody was looked at yet.
-    _online: frozenset[str] | None = None
+    #: Who is there, with the revision that is good there; None: nobody was looked at yet.
+    _online: Mapping[str, int] | None = None
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event, return what is to be done, in order. An event that means nothing here changes nothing."""
@@ -254,9 +256,9 @@ class Rollout:
     def _seen(self, event: Seen, now: float) -> list[Effect]:
         if self.phase is Phase.ABORTED:
             return []
-        self._online = frozenset(name for name, sight in event.agents.items() if sight.online)
+        self._online = {name: sight.good for name, sight in event.agents.items() if sight.online}
         changed = False
-        for name in sorted(self._online - self.members.keys()) if self.everyone else ():
+        for name in sorted(self._online.keys() - self.members.keys()) if self.everyone else ():
             self.members[name] = Member()
             changed = True
         for name, member in self.members.items():
@@ -299,15 +301,17 @@ class Rollout:
         chosen = ready[:size]
         self.wave += 1
         for name in chosen:
-            self.members[name].standing, self.members[name].since = Standing.ASKED, now
+            member = self.members[name]
+            member.standing, member.since = Standing.ASKED, now
+            # One that was asked before by somebody who died may run it by now.
+            member.before = member.before or self._online[name]
         return [Keep(), Say(f"wave {self.wave}: {_few(chosen)}"), *map(Push, chosen)]
 
     def _pushed(self, event: Pushed, now: float) -> list[Effect]:
         member = self.members.get(event.agent)
         if member is None:
             return []
-        member.standing, member.revision, member.before = Standing.TRYING, event.revision, event.before
-        member.since = now
+        member.standing, member.revision, member.since = Standing.TRYING, event.revision, now
         return [Keep()]
 
     def _ran(self, event: Ran, now: float) -> list[Effect]:
@@ -321,7 +325,7 @@ class Rollout:
         member = self.members.get(event.agent)
         if member is None:
             return []
-        member.standing = Standing.FAILED if event.refused else Standing.WAITING
+        member.standing, member.before = (Standing.FAILED if event.refused else Standing.WAITING), 0
         member.text = event.text[:TEXT_CHARACTERS]
         # One that is not refused is looked at with the next sight of all: it may have gone.
         return [Keep()]

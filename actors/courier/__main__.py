@@ -45,8 +45,9 @@ class CourierConfig:
         digest: of the bundle that is wanted.
         versions: folder below which it is unpacked.
         release_keys: folder of the public halves of those who are trusted.
-        endpoint, server_key: of a query worker of Fusion.
-        key_file: key pair of this side.
+        file: where it is; empty: it is fetched.
+        endpoint, server_key: of a query worker of Fusion, to fetch it from.
+        key_file: key pair of this side, for that.
         checks: what of it will run.
         limits: of a bundle.
     """
@@ -54,9 +55,10 @@ class CourierConfig:
     digest: str = attrs.field(validator=matching("[0-9a-f]{64}", "the digest of a bundle"))
     versions: str
     release_keys: str
-    endpoint: str
-    server_key: str
-    key_file: str
+    file: str = ""
+    endpoint: str = ""
+    server_key: str = ""
+    key_file: str = ""
     checks: tuple[Check, ...] = ()
     limits: BundleLimits = attrs.field(factory=BundleLimits)
 
@@ -105,36 +107,22 @@ def prepare(config: CourierConfig, path: str) -> None:
 
 async def bring(host: Host, config: CourierConfig) -> None:
     """Until it is ready, or known to be none that is taken; then wait to be ended."""
-    pair = load_secret(config.key_file)
-    curve = ClientCurve(config.server_key, pair.public, pair.secret)
-    path = os.path.join(config.versions, f"{config.digest}.part")
+    part = os.path.join(config.versions, f"{config.digest}.part")
     target = os.path.join(config.versions, config.digest)
     host.ready(wants=config.digest)
     host.counters.setdefault("bytes", 0)
-
-    def progress(at: int, size: int) -> None:
-        host.counters["bytes"] = max(host.counters["bytes"], at)
-        host.gauges.update(bytes=at, size=size)
-
     while True:
         try:
             os.makedirs(config.versions, 0o700, exist_ok=True)
             if not os.path.isdir(target):  # noqa: ASYNC240 - one stat(2)
-                await fetch(
-                    config.endpoint,
-                    curve,
-                    config.digest,
-                    path,
-                    most=config.limits.total_bytes * 2,
-                    silence_seconds=_SILENCE_SECONDS,
-                    progress=progress,
-                )
-                await trio.to_thread.run_sync(prepare, config, path)
+                if not config.file:
+                    await _fetch(host, config, part)
+                await trio.to_thread.run_sync(prepare, config, config.file or part)
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path)
+                    os.unlink(part)
         except BundleError as error:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)  # whatever was wrong with it, the next try begins anew
+                os.unlink(part)  # whatever was wrong with it, the next try begins anew
             host.log.error("the bundle is not taken", extra={"error": str(error)})
             host.facts[REFUSED] = str(error)[:4000]
             break
@@ -149,6 +137,28 @@ async def bring(host: Host, config: CourierConfig) -> None:
             break
     host.nudge()
     await host.stop_requested.wait()
+
+
+async def _fetch(host: Host, config: CourierConfig, part: str) -> None:
+    """
+    Raises:
+        BundleError, MachineError: as :func:`actors.courier.fetching.fetch`.
+    """
+    pair = load_secret(config.key_file)
+
+    def progress(at: int, size: int) -> None:
+        host.counters["bytes"] = max(host.counters["bytes"], at)
+        host.gauges.update(bytes=at, size=size)
+
+    await fetch(
+        config.endpoint,
+        ClientCurve(config.server_key, pair.public, pair.secret),
+        config.digest,
+        part,
+        most=config.limits.total_bytes * 2,
+        silence_seconds=_SILENCE_SECONDS,
+        progress=progress,
+    )
 
 
 def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:

@@ -25,6 +25,7 @@ from benchmarks.measures import (
     small,
     sustained,
     up,
+    upgrade,
     whole,
 )
 
@@ -49,6 +50,7 @@ MEASURES: tuple[Measure, ...] = (
     configuration.MEASURE,
     herd.MEASURE,
     repair.MEASURE,
+    upgrade.MEASURE,
     chaos.MEASURE,
     audit.MEASURE,
     slow.MEASURE,

@@ -19,12 +19,13 @@ import zmq
 
 import fustor
 from fustor.agent.config import AgentConfig
-from fustor.agent.desired import Desired
+from fustor.agent.desired import AgentGround
 from fustor.agent.link import Link
 from fustor.agent.memory import Memory
 from fustor.agent.payloads import courier, payloads
 from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
+from fustor.runtime.converging import Converging
 from fustor.runtime.diagnosis import Diagnoses
 from fustor.runtime.document import DataSide, render
 from fustor.runtime.endpoint import parse_endpoint
@@ -96,9 +97,8 @@ class AgentControl:
             events=config.limits.events,
             cases=os.path.join(state, "quarantine.json"),
         )
-        self.desired = Desired(
-            config, self.shell, specs=self._specs, courier=self._courier, ask=self._want_document, log=log
-        )
+        ground = AgentGround(config, specs=self._specs, courier=self._courier, ask=self._want_document, log=log)
+        self.desired = Converging(ground, self.shell, log)
         self.shell.on_failed = self.desired.failed
         self.shell.on_climbed = self.desired.climbed
         self.teller = Teller(self.shell.story)
@@ -125,7 +125,7 @@ class AgentControl:
             sources=tuple([source.name for source in config.sources]),
             rng=random.Random(),
             policy=policy or AgentPolicy(),
-            configuration=self.desired.convergence.status,
+            configuration=self.desired.status,
         )
         self.link = Link(
             self._context,
@@ -232,7 +232,7 @@ class AgentControl:
         return {
             "configuration": attrs.asdict(self.config),
             "data_side": attrs.asdict(self.desired.side),
-            "desired": attrs.asdict(self.desired.convergence.status()),  # type: ignore[arg-type]
+            "desired": attrs.asdict(self.desired.status()),  # type: ignore[arg-type]
             "session": {
                 "state": session.state.value,
                 "epoch": session.epoch,

@@ -1,509 +1,73 @@
 """
-The configuration that Fusion desires, on this host: fetched, written down, applied, and left again when it is bad.
+What an agent knows of the documents that Fusion desires of it, for :mod:`fustor.runtime.converging`.
 
-The ring around :mod:`protocols.desired`. Everything that it knows is in one small file, ``configuration.json`` in the
-state folder, with the documents themselves, so that an agent starts and works without Fusion; the file's last
-generation lies beside it. A file that can't be read is set aside, and the agent's own configuration runs until Fusion
-says more.
-
-What this module does not do: decide (the machine does), validate what belongs to payloads (they do), or speak to
-Fusion (``fustor.agent.control`` does).
+What this module does not do: decide, apply or keep anything.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import logging
-import math
 import os
-import shutil
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
-
-import attrs
-import trio
+from collections.abc import Callable
 
 from fustor.agent.config import AgentConfig
-from fustor.agent.payloads import COURIER, program_folder, state_folder, versions_folder
-from fustor.runtime.document import DataSide, digest_of, parse
-from fustor.runtime.durable import read_json, write_durably
+from fustor.agent.payloads import state_folder
+from fustor.runtime.document import DataSide, parse
 from fustor.runtime.payload import PayloadSpec
-from fustor.runtime.shell import Shell
-from protocols.desired import (
-    OPEN,
-    OWN,
-    Apply,
-    Broke,
-    Came,
-    Convergence,
-    Effect,
-    Event,
-    Fetch,
-    Keep,
-    Loaded,
-    Mark,
-    Outcome,
-    Phase,
-    Resort,
-    Say,
-    Seen,
-    Sight,
-    Tick,
-    Told,
-)
-from protocols.errors import ConfigError, FustorError, MachineError, RequestError
-from protocols.ladder import Rung
-from protocols.messages import Document
-from protocols.supervision import Failed, State
-
-#: Of the file.
-FORMAT = 1
-#: Bytes of the file, at most: a few documents, escaped.
-_LARGEST = 16 << 20
-#: Seconds between two looks how far a bundle is.
-_LOOK_SECONDS = 0.2
-_TRYING = frozenset({Phase.SETTLING, Phase.PROVING})
-#: People's orders hold it; that says nothing about a configuration.
-_HELD = frozenset({State.DRAINED, State.PAUSED})
+from protocols.errors import ConfigError, MachineError
 
 
-class Desired:
+class AgentGround:
     """
     Args:
         config: of this agent.
-        shell: its payloads.
         specs: the payloads of a data side, as far as they can run now.
         courier: who brings the bundle of a data side; None while it is not known from where.
         ask: sends Fusion the question for the document of a revision.
-        log: for everything.
-
-    Attributes:
-        side: what the payloads are to run.
-        convergence: the machine.
-        counters: ``documents`` that came, ``strays`` that nobody wanted, ``unkept`` states.
+        log: for faults of this host.
     """
+
+    gradual = False
 
     def __init__(
         self,
         config: AgentConfig,
-        shell: Shell,
         *,
         specs: Callable[[DataSide], list[PayloadSpec]],
         courier: Callable[[DataSide], PayloadSpec | None],
         ask: Callable[[int], None],
         log: logging.Logger,
     ) -> None:
-        self.convergence = Convergence(config.limits.probation)
-        self.counters = dict.fromkeys(("documents", "strays", "unkept"), 0)
+        self.state = config.agent.state
+        self.policy = config.limits.probation
+        self.own = config.data_side
+        self.specs = specs
+        self.courier = courier
+        self.ask = ask
         self._config = config
-        self._shell = shell
-        self._specs = specs
-        self._courier = courier
-        self._ask = ask
         self._log = log
-        self._path = os.path.join(config.agent.state, "configuration.json")
-        self._kept: dict[str, Any] | None = None
-        #: Text of what was sent; the agent's own configuration has none.
-        self._texts: dict[str, bytes] = {}
-        self._sides: dict[Mark, DataSide] = {OWN: config.data_side}
-        self.side = config.data_side
-        self._todo: deque[Effect] = deque()
-        self._arrived: Document | None = None
-        #: A document that waits for its bundle, and what it says.
-        self._awaited: tuple[Document, DataSide] | None = None
-        self._poke = trio.Event()
-        #: Payload → revision that the attempted configuration gives to it, of those that it changes; None: to be made.
-        self._changed: dict[str, int] | None = None
 
-    # -- what others call -------------------------------------------------------------------------------------------
-
-    def begin(self) -> None:
-        """Take up what was on disk. Blocks; to be called once, before anything runs."""
-        self._feed(self._load())
-        while self._todo:
-            effect = self._todo.popleft()
-            if isinstance(effect, Keep):
-                self._write(self._content())
-            elif isinstance(effect, Say):
-                self._say(effect.text)
-            elif isinstance(effect, Apply):
-                self.side = self._sides[effect.mark]
-        self._make_folders()
-
-    def told(self, mark: Mark) -> None:
-        """Fusion desires this; said with every heartbeat."""
-        self._feed(Told(mark))
-
-    def arrived(self, document: Document) -> None:
-        """A document has come."""
-        self.counters["documents"] += 1
-        self._arrived = document
-        self._poke.set()
-
-    def wanted(self) -> list[PayloadSpec]:
-        """All payloads that shall run now."""
-        brings = self._courier(self._awaited[1]) if self._awaited else None
-        return [*self._specs(self.side), *([brings] if brings else [])]
-
-    def renew(self) -> None:
-        """What the payloads of a configuration are may have changed, for another reason."""
-        self._changed = None
-
-    def failed(self, name: str, failure: Failed) -> None:
-        """A payload failed, and nobody ordered it."""
-        if self.convergence.phase in _TRYING and failure.revision and self._changes().get(name) == failure.revision:
-            self._feed(Broke(name, failure.kind, failure.text))
-
-    def climbed(self, name: str, rung: Rung) -> None:
-        """A payload is on another rung of the ladder of repairs."""
-        if rung is not Rung.CONFIGURATION:
-            return
-        convergence = self.convergence
-        other = convergence.good if convergence.phase in _TRYING else convergence.before
-        if other is not None and self._revision(name, convergence.running) != self._revision(name, other):
-            self._feed(Resort(name))
-
-    async def run(self) -> None:
-        """Carry out, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow)
-            while True:
-                self._poke = trio.Event()
-                await self._advance()
-                due = self.convergence.wake_at
-                if self._awaited is not None:
-                    due = min(math.inf if due is None else due, trio.current_time() + _LOOK_SECONDS)
-                with trio.move_on_at(math.inf if due is None else due):
-                    await self._poke.wait()
-
-    # -- inside -----------------------------------------------------------------------------------------------------
-
-    def _feed(self, event: Event) -> None:
-        self._todo += self.convergence.handle(event, trio.current_time())
-        if self._todo:
-            self._poke.set()
-
-    async def _follow(self) -> None:
-        while True:
-            # Before the wait: what changed until here is looked at too.
-            if self.convergence.phase in _TRYING:
-                self._poke.set()
-            await self._shell.wait_changed()
-
-    async def _advance(self) -> None:
-        """Everything that can be done now."""
-        document, self._arrived = self._arrived, None
-        if document is not None:
-            await self._take(document)
-        self._look_at_courier()
-        await self._carry_out()
-        # What was just applied may be what runs already: then nothing will change by itself.
-        while self.convergence.phase in _TRYING:
-            before = self.convergence.phase
-            self._feed(Seen({name: self._sight(name, revision) for name, revision in self._changes().items()}))
-            await self._carry_out()
-            if self.convergence.phase is before:
-                break
-        self._feed(Tick())
-        await self._carry_out()
-
-    async def _carry_out(self) -> None:
-        while self._todo:
-            effect = self._todo.popleft()
-            match effect:
-                case Fetch(mark) if not mark.digest:
-                    self._sides[mark] = self._config.data_side
-                    self._feed(Came(mark))
-                case Fetch(mark):
-                    # One that waits for its bundle need not be sent again.
-                    if self._awaited is None or self._awaited[0].revision != mark.revision:
-                        self._ask(mark.revision)
-                case Keep():
-                    await trio.to_thread.run_sync(self._write, self._content())
-                case Apply(mark, remedy) if mark == self.convergence.running:
-                    self.side = self._sides[mark]
-                    self._changed = None
-                    await trio.to_thread.run_sync(self._make_folders)
-                    self._shell.set_desired(self.wanted(), remedy=remedy)
-                case Say(text):
-                    self._say(text)
-
-    def _told_by(self, document: Document) -> None:
-        """One that was not asked for: Fusion does not wait for the next heartbeat to say that it desires this."""
-        mark = Mark(document.revision, digest_of(document.text))
-        self._feed(Told(mark))
-        self._todo = deque([effect for effect in self._todo if effect != Fetch(mark)])  # it is here
-
-    async def _take(self, document: Document) -> None:
-        if document.revision > self.convergence.desired.revision:
-            self._told_by(document)
-        mark = self.convergence.desired
-        if (
-            document.revision != mark.revision
-            or digest_of(document.text) != mark.digest
-            or not self.convergence.missing
-        ):
-            self.counters["strays"] += 1
-            return
-        faults = self._refusal()
-        if not faults:
-            try:
-                side = await trio.to_thread.run_sync(self._accept, document.text)
-            except FustorError as error:
-                faults = str(error)
-            else:
-                if self._lacks(side):
-                    self._await(document, side)
-                    return
-                self._sides[mark] = side
-                self._texts[mark.digest] = document.text
-        self._await(None, None)
-        self._feed(Came(mark, faults))
-
-    # -- bundles ----------------------------------------------------------------------------------------------------
-
-    def _lacks(self, side: DataSide) -> bool:
-        folder = program_folder(self._config, side)
-        return bool(folder) and not os.path.isdir(folder)
-
-    def _await(self, document: Document | None, side: DataSide | None) -> None:
-        """Let the bundle of a document be brought; none any more."""
-        before = self._awaited
-        self._awaited = (document, side) if document is not None and side is not None else None
-        if self._awaited is not None and (before is None or before[1] != side):
-            assert side is not None
-            self._say(f"revision {self._awaited[0].revision} needs bundle {side.software.bundle[:16]}…: it is fetched")
-        if (before is None) != (self._awaited is None) or (before and self._awaited and before[1] != self._awaited[1]):
-            self._shell.set_desired(self.wanted())
-
-    def _look_at_courier(self) -> None:
-        """What became of the bundle that is brought."""
-        if self._awaited is None:
-            return
-        document, side = self._awaited
-        mark = Mark(document.revision, digest_of(document.text))
-        if mark != self.convergence.desired:
-            self._await(None, None)
-            return
-        facts = next((dict(one.facts) for one in self._shell.statuses() if one.name == COURIER), {})
-        if facts.get("wants") != side.software.bundle:
-            return
-        if facts.get("staged") == side.software.bundle:
-            self._sides[mark] = side
-            self._texts[mark.digest] = document.text
-            self._await(None, None)
-            self._feed(Came(mark))
-        elif "refused" in facts:
-            self._await(None, None)
-            self._feed(Came(mark, f"bundle {side.software.bundle[:16]}…: {facts['refused']}"))
-
-    def _refusal(self) -> str:
-        if self._config.deny.configuration:
-            return "this host takes no configuration of Fusion, see [deny] in its own"
-        return ""
-
-    def _accept(self, text: bytes) -> DataSide:
+    def accept(self, text: bytes) -> DataSide:
         """
         Raises:
             ConfigError, ConfigFaults: it is wrong, or denied here.
+            MachineError: this host takes none.
         """
+        deny = self._config.deny
+        if deny.configuration:
+            raise MachineError("this host takes no configuration of Fusion, see [deny] in its own")
         side = parse(text)
-        self._config.deny.check(side.sources)
-        if side.software.bundle and self._config.deny.software:
+        deny.check(side.sources)
+        if side.software.bundle and deny.software:
             raise ConfigError("software.bundle", side.software.bundle, "nothing is accepted, see [deny] on this host")
         return side
 
-    def _say(self, text: str) -> None:
-        self._log.info("configuration", extra={"text": text[:1000]})
-        self._shell.tell("", "configuration", text)
-
-    # -- payloads ---------------------------------------------------------------------------------------------------
-
-    def _changes(self) -> dict[str, int]:
-        """Payloads that the running configuration changes against the last known good one, with their revision."""
-        if self._changed is None:
-            convergence = self.convergence
-            wanted = {spec.name: spec.revision for spec in self._specs(self._sides[convergence.running])}
-            good = {spec.name: spec.revision for spec in self._specs(self._sides[convergence.good])}
-            self._changed = {name: revision for name, revision in wanted.items() if good.get(name) != revision}
-        return self._changed
-
-    def _revision(self, name: str, mark: Mark) -> int:
-        return next((spec.revision for spec in self._specs(self._sides[mark]) if spec.name == name), 0)
-
-    def _sight(self, name: str, revision: int) -> Sight:
-        try:
-            health = self._shell.health(name)
-        except RequestError:
-            return Sight(well=False)
-        runs = health.state in (State.RUNNING, State.WAITING) and health.revision == revision
-        return Sight(
-            well=runs or health.state in _HELD,
-            refused=health.complaint if health.state is State.REFUSED else "",
-            done=health.done,
-            idle=not health.outstanding or health.state is not State.RUNNING,
-            heard=math.inf if health.state in _HELD else health.heard,
-        )
-
-    # -- disk -------------------------------------------------------------------------------------------------------
-
-    def _make_folders(self) -> None:
-        for source in self.side.sources:
+    def prepare(self, side: DataSide) -> None:
+        """Folders of the sources."""
+        for source in side.sources:
             folder = state_folder(self._config, source.name)
             try:
                 os.makedirs(folder, mode=0o700, exist_ok=True)
             except OSError as error:
                 # The watcher works without: only what it remembers over its own death is lost.
                 self._log.error("no folder for a source", extra={"folder": folder, "error": error.strerror or ""})
-
-    def _content(self) -> dict[str, Any]:
-        convergence = self.convergence
-        marks = [convergence.good, convergence.before, convergence.attempted if convergence.outcome in OPEN else None]
-        needed = {mark for mark in marks if mark is not None}
-        self._texts = {mark.digest: self._texts[mark.digest] for mark in needed if mark.digest in self._texts}
-        self._sides = {mark: self._sides[mark] for mark in needed | {OWN, convergence.running} if mark in self._sides}
-        return {
-            "desired": _plain(convergence.desired),
-            "attempted": _plain(convergence.attempted),
-            "outcome": convergence.outcome.value,
-            "error": convergence.error,
-            "tries": convergence.tries,
-            "good": _plain(convergence.good),
-            "before": None if convergence.before is None else _plain(convergence.before),
-            "bad": [_plain(mark) for mark in convergence.bad],
-            "documents": {digest: text.decode() for digest, text in self._texts.items()},
-        }
-
-    def _write(self, content: dict[str, Any]) -> None:
-        try:
-            if self._kept is not None:
-                write_durably(self._path + ".1", _encoded(self._kept))
-            write_durably(self._path, _encoded(content))
-        except MachineError as error:
-            # What it is about is done all the same: it may be what mends the disk.
-            self.counters["unkept"] += 1
-            self._log.error("the state of the configuration can't be kept", extra={"error": str(error)})
-        else:
-            self._kept = content
-            self._tidy()
-
-    def _tidy(self) -> None:
-        """Versions that no configuration needs any more are removed; blocks."""
-        folder = versions_folder(self._config)
-        needed = {side.software.bundle for side in self._sides.values()}
-        if self._awaited is not None:
-            needed.add(self._awaited[1].software.bundle)
-        with contextlib.suppress(OSError):
-            for name in os.listdir(folder):
-                if name.partition(".")[0] not in needed:
-                    path = os.path.join(folder, name)
-                    os.unlink(path) if os.path.isfile(path) else shutil.rmtree(path, ignore_errors=True)
-
-    def _load(self) -> Loaded:
-        for path in (self._path, self._path + ".1"):
-            try:
-                content = read_json(path, _LARGEST)
-                if content is None:
-                    continue
-                loaded = self._understand(_decoded(content))
-            except (ValueError, MachineError) as error:
-                self._log.error("the state of the configuration is lost", extra={"file": path, "error": str(error)})
-                self._shell.tell("", "configuration", f"{os.path.basename(path)} can't be used: {error}")
-                with contextlib.suppress(OSError):
-                    os.replace(path, path + ".unreadable")
-            else:
-                self._kept = content["content"]
-                return loaded
-        return Loaded()
-
-    def _understand(self, content: Mapping[str, Any]) -> Loaded:
-        """
-        Raises:
-            ValueError: not what we wrote.
-        """
-        try:
-            self._texts = {str(digest): text.encode() for digest, text in content["documents"].items()}
-            loaded = Loaded(
-                desired=_mark(content["desired"]),
-                attempted=_mark(content["attempted"]),
-                outcome=Outcome(content["outcome"]),
-                error=str(content["error"]),
-                tries=int(content["tries"]),
-                good=_mark(content["good"]),
-                before=None if content["before"] is None else _mark(content["before"]),
-                bad=tuple(map(_mark, content["bad"])),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not the state of a configuration: {error!r}") from None
-        return self._usable(loaded)
-
-    def _usable(self, loaded: Loaded) -> Loaded:
-        """Without what can't be run any more: documents that are missing, damaged, or denied here by now."""
-        for mark in (loaded.good, loaded.before, loaded.attempted):
-            if mark is None or mark in self._sides:
-                continue
-            if not mark.digest:
-                self._sides[mark] = self._config.data_side
-                continue
-            text = self._texts.get(mark.digest, b"")
-            try:
-                if self._config.deny.configuration:
-                    raise ValueError(self._refusal())
-                if digest_of(text) != mark.digest:
-                    raise ValueError("its document is not there")
-                side = self._accept(text)
-                if self._lacks(side):
-                    raise ValueError(f"its bundle {side.software.bundle[:16]}… is not there")
-                self._sides[mark] = side
-            except (FustorError, ValueError) as error:
-                wanted = mark != loaded.attempted or loaded.outcome in OPEN
-                if wanted:
-                    self._say(f"revision {mark.revision} can't be used any more: {error}")
-        good = loaded.good if loaded.good in self._sides else loaded.before
-        if good is None or good not in self._sides:
-            good = OWN
-        before = loaded.before if loaded.before in self._sides and loaded.before != good else None
-        outcome = loaded.outcome
-        if outcome in OPEN and loaded.attempted not in self._sides:
-            outcome = Outcome.FAILED
-        return attrs.evolve(loaded, good=good, before=before, outcome=outcome)
-
-
-def _plain(mark: Mark) -> list[Any]:
-    return [mark.revision, mark.digest]
-
-
-def _mark(value: Any) -> Mark:
-    """
-    Raises:
-        TypeError: it is none.
-    """
-    revision, digest = value
-    if type(revision) is not int or type(digest) is not str:
-        raise TypeError("a mark is a number and a text")
-    return Mark(revision, digest)
-
-
-def _sum(content: Any) -> str:
-    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _encoded(content: Any) -> bytes:
-    whole = {"format": FORMAT, "sum": _sum(content), "content": content}
-    return json.dumps(whole, indent=1, sort_keys=True).encode() + b"\n"
-
-
-def _decoded(value: Any) -> Mapping[str, Any]:
-    """
-    Raises:
-        ValueError: of a later program, or damaged.
-    """
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise ValueError(f"format {FORMAT} is accepted")
-    content = value.get("content")
-    if not isinstance(content, dict) or value.get("sum") != _sum(content):
-        raise ValueError("it is damaged")
-    return content

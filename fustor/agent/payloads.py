@@ -19,11 +19,10 @@ from fustor.runtime.daemon import command_of
 from fustor.runtime.document import DataSide
 from fustor.runtime.endpoint import parse_endpoint
 from fustor.runtime.payload import PayloadSpec
+from fustor.runtime.program import courier_spec, program_folder
 from fustor.runtime.source import SourceConfig
 from protocols.messages import BUNDLES, Endpoints
 
-#: The payload that brings bundles, while one is needed.
-COURIER = "courier"
 #: Stop order: who makes items first, who delivers them last.
 _WATCHER, _SCANNER, _SYNCER = 0, 1, 2
 
@@ -40,16 +39,6 @@ def state_folder(config: AgentConfig, source: str) -> str:
     return os.path.join(config.agent.state, "sources", source)
 
 
-def versions_folder(config: AgentConfig) -> str:
-    """Where bundles are unpacked."""
-    return os.path.join(config.agent.state, "versions")
-
-
-def program_folder(config: AgentConfig, side: DataSide) -> str:
-    """Of the unpacked bundle that the payloads run; empty: what is installed."""
-    return os.path.join(versions_folder(config), side.software.bundle) if side.software.bundle else ""
-
-
 def courier(config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints]) -> PayloadSpec | None:
     """
     Who brings the bundle that ``side`` needs, and tries what of it would run; None while Fusion has not said where.
@@ -61,21 +50,16 @@ def courier(config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints])
     if there is None:
         return None
     host = parse_endpoint(config.agent.fusion).host
-    keys = os.path.join(config.agent.state, "keys")
     checks: list[dict[str, Any]] = []
     for source in side.sources:
         checks.append({"module": "actors.watcher", "config": watcher_config(config, side, source)})
         checks.append({"module": "actors.scanner", "config": scanner_config(config, side, source, 0)})
-    told = {
-        "digest": side.software.bundle,
-        "versions": versions_folder(config),
-        "release_keys": os.path.join(keys, "release"),
+    way = {
         "endpoint": parse_endpoint(there.data).reached_by(host).zmq,
         "server_key": there.server_key,
-        "key_file": os.path.join(keys, "agent.key"),
-        "checks": checks,
+        "key_file": os.path.join(config.agent.state, "keys", "agent.key"),
     }
-    return PayloadSpec(COURIER, command_of("actors.courier"), told, limits=config.limits.process.syncer)
+    return courier_spec(config.agent.state, side.software, way, checks, config.limits.process.syncer)
 
 
 def watcher_config(config: AgentConfig, side: DataSide, source: SourceConfig) -> dict[str, Any]:
@@ -132,7 +116,7 @@ def payloads(
         ValueError: endpoints that are no tcp endpoints.
     """
     known = {e.source: e for e in endpoints}
-    program = program_folder(config, side)
+    program = program_folder(config.agent.state, side.software)
 
     def argv(kind: str) -> tuple[str, ...]:
         return command_of(f"actors.{kind}", program)

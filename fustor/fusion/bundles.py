@@ -52,7 +52,11 @@ class BundleStore:
 
     def has(self, digest: str) -> bool:
         """Whether a bundle is there, whole."""
-        return os.path.isfile(self._path(digest, SUFFIX))
+        return os.path.isfile(self.path(digest))
+
+    def path(self, digest: str) -> str:
+        """Where the file of a bundle is, or would be."""
+        return self._path(digest, SUFFIX)
 
     def rows(self) -> list[dict[str, Any]]:
         """

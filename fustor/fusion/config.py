@@ -23,6 +23,7 @@ from fustor.runtime.chain import AuditLimits
 from fustor.runtime.config import between, read_toml, shorten, structure
 from fustor.runtime.daemon import GuardianLimits
 from fustor.runtime.source import NAME
+from protocols.desired import ProbationPolicy
 from protocols.errors import ConfigError
 from protocols.happenings import EventLimits
 from protocols.limits import LargeProcessLimits
@@ -139,6 +140,7 @@ class FusionLimits:
         bundles: what is kept of them.
         looks: what is kept of the looks that readers want.
         configuration: what is kept of agents' configurations.
+        probation: when a program of Fusion's own payloads is good, and when it is bad.
         process: memory, CPU, descriptors and output of each process.
         groups: the control groups by which the kernel holds memory.
         quarantine: when work that kills whoever handles it is left alone.
@@ -153,6 +155,7 @@ class FusionLimits:
     bundles: BundleStoreLimits = attrs.field(factory=BundleStoreLimits)
     looks: LookLimits = attrs.field(factory=LookLimits)
     configuration: DesiredLimits = attrs.field(factory=DesiredLimits)
+    probation: ProbationPolicy = attrs.field(factory=ProbationPolicy)
     process: FusionProcesses = attrs.field(factory=FusionProcesses)
     groups: GroupLimits = attrs.field(factory=GroupLimits)
     quarantine: QuarantinePolicy = attrs.field(factory=QuarantinePolicy)

@@ -25,10 +25,12 @@ from fustor.fusion.events import Events
 from fustor.fusion.listening import ADMIN, CONTROL
 from fustor.fusion.looks import Looks
 from fustor.fusion.orders import Orders
-from fustor.fusion.payloads import agent_endpoints, bundle_folder, payloads
+from fustor.fusion.payloads import agent_endpoints, bundle_folder
+from fustor.fusion.program import FusionGround
 from fustor.fusion.rollouts import Rollouts
 from fustor.runtime.audit import Audit
 from fustor.runtime.control import serve
+from fustor.runtime.converging import Converging
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_secret
 from fustor.runtime.mesh import MeshSocket, PeerGone
@@ -38,6 +40,7 @@ from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
 from protocols.codec import CONTROL_LIMITS, decode, encode
 from protocols.errors import MachineError, ProtocolError, RequestError
+from protocols.ladder import Rung
 from protocols.looks import JOBS, Enquiry, Findings, Look, Looked
 from protocols.messages import (
     AdminReply,
@@ -108,6 +111,7 @@ class FusionControl:
             groups=config.limits.groups,
             events=config.limits.events,
             cases=os.path.join(state, "quarantine.json"),
+            rungs=frozenset({Rung.CONFIGURATION}),
         )
         # Whoever follows goes on across our lives, so their numbers grow across them.
         self.events = Events(config.limits.events, last=time.time_ns() // 1_000_000)
@@ -116,12 +120,17 @@ class FusionControl:
         self.audit = Audit(os.path.join(state, "audit", "audit.jsonl"), config.limits.audit)
         self._agents_socket: MeshSocket | None = None
         self.bundles = BundleStore(bundle_folder(config), config.limits.bundles)
+        ground = FusionGround(config, bundle=self.bundles.path, ask=lambda number: self.desired.ask(FUSION, number))
+        self.program = Converging(ground, self.shell, log)
+        self.shell.on_failed = self.program.failed
+        self.shell.on_climbed = self.program.climbed
         self.desired = Desired(
             state,
             config.limits.configuration,
             self.session,
             self.audit,
             send=self._send_agent,
+            own=self.program,
             has_bundle=self.bundles.has,
             log=log,
         )
@@ -142,6 +151,7 @@ class FusionControl:
             self.desired,
             self.orders,
             has_bundle=self.bundles.has,
+            program=self.program,
             tell=lambda text: self.shell.tell("", "rollout", text),
             log=log,
         )
@@ -169,7 +179,8 @@ class FusionControl:
 
     async def run(self) -> None:
         """Until SIGTERM; returns when the payloads are stopped."""
-        self.shell.set_desired(payloads(self.config))
+        self.program.begin()
+        self.shell.set_desired(self.program.wanted())
         services = {
             "zap": self._serve_zap,
             "agents": self._serve_agents,
@@ -177,6 +188,7 @@ class FusionControl:
             "orders": self.orders.run,
             "keys": self._watch_keys,
             "configurations": self.desired.run,
+            "program": self.program.run,
             "rollouts": self.rollouts.run,
         }
         try:

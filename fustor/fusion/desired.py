@@ -1,8 +1,10 @@
 """
-What Fusion desires of each agent: validated before it is kept, told with every heartbeat, fetched when it differs.
+What is desired of each agent, and of Fusion's own payloads: validated before it is kept, told by number, fetched when
+it differs.
 
 An agent has the document that was pushed for it; without one, the fleet-wide default; without that, its own file. Where
-nobody ever pushed anything Fusion has nothing to say (revision 0), and the agent keeps what it has.
+nobody ever pushed anything Fusion has nothing to say (revision 0), and the agent keeps what it has. Agents are told
+with every heartbeat, Fusion's own side (:class:`Own`) when something changes.
 
 Only numbers and digests are kept in memory: a heartbeat is answered without the disk. The database is read and written
 in a thread, one call at a time; a database that fails makes operations fail, and no heartbeat.
@@ -16,19 +18,21 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import trio
 
+from fustor.fusion import program
 from fustor.fusion.revisions import DEFAULT, DesiredLimits, Revision, Revisions
 from fustor.runtime.audit import Audit
-from fustor.runtime.document import check, digest_of, parse
+from fustor.runtime.document import Software, check, digest_of, parse
 from fustor.runtime.source import NAME
+from protocols.desired import Mark
 from protocols.errors import ConfigError, FustorError, MachineError, RequestError
-from protocols.messages import Document
+from protocols.messages import ConfigurationStatus, Document
 from protocols.orders import FUSION
-from protocols.session import FusionSession
+from protocols.session import FusionSession, LinkState
 
 T = TypeVar("T")
 #: Questions of agents that wait for the disk; further ones are asked again by the agents.
@@ -39,6 +43,22 @@ _CACHED = 4
 REASON_CHARACTERS = 500
 
 
+class Own(Protocol):
+    """Fusion's own side, which takes its documents from here."""
+
+    def told(self, mark: Mark) -> None:
+        """This is desired of it."""
+        ...
+
+    def arrived(self, document: Document) -> None:
+        """The document that it asked for."""
+        ...
+
+    def status(self) -> ConfigurationStatus:
+        """What it makes of it."""
+        ...
+
+
 class Desired:
     """
     Args:
@@ -47,6 +67,7 @@ class Desired:
         session: the agents.
         audit: every change goes there.
         send: sends an agent a document; False when it can't be now.
+        own: Fusion's own side.
         has_bundle: whether there is a bundle of this digest.
         log: for changes.
 
@@ -63,6 +84,7 @@ class Desired:
         audit: Audit,
         *,
         send: Callable[[str, Document], bool],
+        own: Own,
         has_bundle: Callable[[str], bool],
         log: logging.Logger,
     ) -> None:
@@ -73,6 +95,7 @@ class Desired:
         self._session = session
         self._audit = audit
         self._send = send
+        self._own = own
         self._has_bundle = has_bundle
         self._log = log
         self._turn = trio.Lock()
@@ -93,6 +116,7 @@ class Desired:
             self._revisions = await self._do(Revisions, self._path, self._limits.kept)
             self._heads = {head.agent: head for head in await self._do(self._revisions.heads)}
             self.loaded = True
+            self._own.told(Mark(*self.of(FUSION)))
             while True:
                 agent, number = await self._questions.receive()
                 await self._answer(agent, number)
@@ -129,14 +153,16 @@ class Desired:
         self._known(agent)
         head = await self._find(agent, revision) if revision else self._head(agent)
         whole = await self._do(self._store().get, head.number) if head is not None else None
-        link = self._session.links.get(agent)
+        status, link = self._own.status() if agent == FUSION else None, self._session.links.get(agent)
+        if link is not None and link.heartbeats:
+            status = link.configuration
         return {
             "agent": agent,
             "from": "none" if head is None else _source(agent, head),
             "revision": None if whole is None else _plain(whole),
             "document": None if whole is None or whole.document is None else whole.document.decode(),
-            "link": "" if link is None else link.state.value,
-            "status": None if link is None or not link.heartbeats else attrs.asdict(link.configuration),  # type: ignore[arg-type]
+            "link": LinkState.ONLINE.value if agent == FUSION else "" if link is None else link.state.value,
+            "status": None if status is None else attrs.asdict(status),  # type: ignore[arg-type]
             "agents": {} if agent else self._followers(),
         }
 
@@ -180,7 +206,7 @@ class Desired:
         self._known(agent)
         self._check_reason(reason)
         text = document.encode()
-        faults = await self._faults(text, file, proven=proven)
+        faults = await (self._faults_of_own(text, file) if agent == FUSION else self._faults(text, file, proven=proven))
         if faults:
             self.counters["refused"] += 1
             raise RequestError("", file, "\n".join(faults))
@@ -215,7 +241,7 @@ class Desired:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _head(self, agent: str) -> Revision | None:
-        own, default = self._heads.get(agent), self._heads.get(DEFAULT)
+        own, default = self._heads.get(agent), None if agent == FUSION else self._heads.get(DEFAULT)
         found = [head for head in (own, default) if head is not None]
         with_document = [head for head in found if head.document is not None]
         # Where nothing is left it was said so last by the later of the two.
@@ -232,9 +258,7 @@ class Desired:
 
     def _known(self, agent: str) -> None:
         """An agent need not have logged in yet: its configuration may wait for it."""
-        if agent == FUSION:
-            raise RequestError("agent", agent, "an agent is accepted: Fusion's own configuration is its file")
-        if agent != DEFAULT:
+        if agent not in (DEFAULT, FUSION):
             try:
                 NAME(None, _AGENT, agent)
             except ConfigError as error:
@@ -252,12 +276,23 @@ class Desired:
             side = await trio.to_thread.run_sync(parse, text, file)
         except FustorError as error:
             return str(error).splitlines()
-        bundle = side.software.bundle
-        if bundle and not await trio.to_thread.run_sync(self._has_bundle, bundle):
-            return [f"{file}: software.bundle = {bundle!r}: one that Fusion has is accepted: fustor bundle push FILE"]
-        if proven:
-            return []
+        lacking = await self._lacks(side.software, file)
+        if lacking or proven:
+            return lacking
         return [f"{file}: {fault}" for fault in await trio.to_thread.run_sync(check, side)]
+
+    async def _faults_of_own(self, text: bytes, file: str) -> list[str]:
+        try:
+            side = program.parse(text, file)
+        except FustorError as error:
+            return str(error).splitlines()
+        return await self._lacks(side.software, file)
+
+    async def _lacks(self, software: Software, file: str) -> list[str]:
+        if not software.bundle or await trio.to_thread.run_sync(self._has_bundle, software.bundle):
+            return []
+        accepted = "one that Fusion has is accepted: fustor bundle push FILE"
+        return [f"{file}: software.bundle = {software.bundle!r}: {accepted}"]
 
     async def _find(self, agent: str, number: int) -> Revision:
         found = await self._do(self._store().get, number)
@@ -285,7 +320,9 @@ class Desired:
             entry = {"entry": "configuration", "target": agent or "(default)", "revision": added.number}
             who = {"by": by, "role": role, "kind": "unset" if document is None else "push", "state": "kept"}
             await self._audit.note({**entry, **who, "digest": digest, "text": reason[:REASON_CHARACTERS]}, self._log)
-        if agent != DEFAULT and document is not None:
+        if agent == FUSION:
+            self._own.told(Mark(*self.of(FUSION)))
+        elif agent != DEFAULT and document is not None:
             # At once; of the default agents learn with their heartbeats, a fleet of them not all at a time.
             self.ask(agent, added.number)
         return _plain(added)
@@ -300,7 +337,9 @@ class Desired:
             while len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         link = self._session.links.get(agent)
-        if link is not None and self.of(agent)[0] == number:
+        if agent == FUSION:
+            self._own.arrived(Document(epoch=0, revision=number, text=text))
+        elif link is not None and self.of(agent)[0] == number:
             self.counters["sent"] += self._send(agent, Document(epoch=link.epoch, revision=number, text=text))
 
     def _store(self) -> Revisions:

@@ -7,7 +7,6 @@ What this module does not do: start or validate them.
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from fustor.fusion.access import is_open
@@ -23,13 +22,12 @@ from fustor.fusion.listening import (
     view_addresses,
 )
 from fustor.runtime.access import api_folder, own_digest
+from fustor.runtime.daemon import command_of
+from fustor.runtime.document import Software
 from fustor.runtime.endpoint import WILDCARDS, Address
 from fustor.runtime.payload import PayloadSpec
+from fustor.runtime.program import program_folder
 from protocols.messages import BUNDLES, Endpoints
-
-
-def _argv(kind: str) -> tuple[str, ...]:
-    return (sys.executable, "-P", "-m", f"actors.{kind}")
 
 
 def store_folder(config: FusionConfig, view: ViewConfig) -> str:
@@ -85,17 +83,19 @@ def query_config(config: FusionConfig, index: int) -> dict[str, Any]:
     }
 
 
-def payloads(config: FusionConfig) -> list[PayloadSpec]:
-    """Every payload that is wanted."""
+def payloads(config: FusionConfig, software: Software = Software()) -> list[PayloadSpec]:  # noqa: B008 - frozen
+    """Every payload that is wanted, running ``software``."""
     limits = config.limits.process
+    program = program_folder(config.fusion.state, software)
     views = [
         PayloadSpec(
             f"view.{view.name}",
-            _argv("view"),
+            command_of("actors.view", program),
             view_config(config, index),
             # That of fs/tree only to keep it: nobody is refused as long as anybody of Fusion lives.
             fds=(data_name(view.name), acks_name(view.name), HTTP),
             group=f"view.{view.name}",
+            program=program,
             limits=limits.view,
         )
         for index, view in enumerate(config.views)
@@ -103,9 +103,10 @@ def payloads(config: FusionConfig) -> list[PayloadSpec]:
     workers = [
         PayloadSpec(
             f"query.{i}",
-            _argv("query"),
+            command_of("actors.query", program),
             query_config(config, i),
             fds=(HTTP, query_name(i)),
+            program=program,
             limits=limits.query,
         )
         for i in range(config.fusion.query_workers)

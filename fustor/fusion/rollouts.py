@@ -25,13 +25,16 @@ import trio
 
 from fustor.fusion.desired import REASON_CHARACTERS, Desired
 from fustor.fusion.orders import Orders
+from fustor.fusion.program import FusionSide
+from fustor.fusion.program import render as render_own
 from fustor.fusion.rollout_state import Current, Purpose, content_of, load
+from fustor.runtime.converging import Converging
 from fustor.runtime.document import Software, parse, render
 from fustor.runtime.durable import write_json
 from fustor.runtime.pace import next_multiple
 from protocols.errors import FustorError, MachineError, RequestError
 from protocols.messages import ConfigurationStatus
-from protocols.orders import DEPLOYER, TooManyError
+from protocols.orders import DEPLOYER, FUSION, TooManyError
 from protocols.rollout import (
     Abort,
     Effect,
@@ -70,6 +73,7 @@ class Rollouts:
         state: Fusion's state folder.
         session: the agents.
         desired: their configurations.
+        program: of Fusion's own payloads, which are a target by name only.
         orders: by which an agent is asked what it runs.
         has_bundle: whether there is a bundle of this digest.
         tell: tells people.
@@ -83,6 +87,7 @@ class Rollouts:
         desired: Desired,
         orders: Orders,
         *,
+        program: Converging[FusionSide],
         has_bundle: Callable[[str], bool],
         tell: Callable[[str], None],
         log: logging.Logger,
@@ -91,6 +96,7 @@ class Rollouts:
         self._session = session
         self._desired = desired
         self._orders = orders
+        self._program = program
         self._has_bundle = has_bundle
         self._tell = tell
         self._log = log
@@ -147,7 +153,7 @@ class Rollouts:
             "agents": [
                 {
                     "agent": name,
-                    "link": link.state.value if (link := self._session.links.get(name)) else "never seen",
+                    "link": self._reach(name),
                     "standing": rollout.members[name].standing.value,
                     "revision": rollout.members[name].revision,
                     "text": rollout.members[name].text,
@@ -171,9 +177,9 @@ class Rollouts:
             raise MachineError("what is desired of agents is not read yet: try again in a moment")
         if not 0 < len(reason.strip()) <= REASON_CHARACTERS // 2:
             raise RequestError("reason", reason[:64], f"1 to {REASON_CHARACTERS // 2} characters are accepted")
-        unknown = sorted(set(agents) - self._session.links.keys())
+        unknown = sorted(set(agents) - self._session.links.keys() - {FUSION})
         if unknown:
-            raise RequestError("agents", unknown[0][:64], "agents that have logged in are accepted")
+            raise RequestError("agents", unknown[0][:64], f"agents that have logged in are accepted, and {FUSION}")
         if bundle and not await trio.to_thread.run_sync(self._has_bundle, bundle):
             raise RequestError("bundle", bundle[:64], "one that Fusion has is accepted: fustor bundle push FILE")
         async with self._starting:
@@ -224,7 +230,7 @@ class Rollouts:
 
     async def rollback(self, reason: str, *, by: str, role: str) -> dict[str, Any]:
         """
-        Abort it, and desire of each agent again what was desired before, all of them at once.
+        Abort it, and desire of each agent again what was good there before, all of them at once.
 
         Raises:
             RequestError: there is none.
@@ -272,16 +278,27 @@ class Rollouts:
         sights = {}
         known = self._current.rollout.members.keys() if self._current is not None else set()
         for name in known | self._session.links.keys():
-            link = self._session.links.get(name)
-            status = ConfigurationStatus() if link is None else link.configuration
+            link, status = self._session.links.get(name), ConfigurationStatus()
+            if name == FUSION:
+                status = self._program.status()
+            elif link is not None:
+                status = link.configuration
             sights[name] = Sight(
-                online=link is not None and link.state is LinkState.ONLINE,
+                online=self._reach(name) == LinkState.ONLINE.value,
                 desired=self._desired.of(name)[0],
+                good=status.good,
                 attempted=status.attempted,
                 outcome=status.outcome,
                 error=status.error,
             )
         return sights
+
+    def _reach(self, name: str) -> str:
+        """The link with an agent, as people see it; Fusion itself is always there."""
+        link = self._session.links.get(name)
+        if link is None:
+            return LinkState.ONLINE.value if name == FUSION else "never seen"
+        return link.state.value
 
     async def _push(self, agent: str, current: Current, limiter: trio.CapacityLimiter) -> None:
         """Give one agent the program; says what became of it, whatever happens."""
@@ -306,18 +323,30 @@ class Rollouts:
             MachineError: it does not say what it runs, or that can't be kept.
         """
         mark = f"rollout {purpose.id}: "
-        history = (await self._desired.history(agent))["revisions"][:2]
+        history = (await self._desired.history(agent))["revisions"]
         if history and history[0]["reason"].startswith(mark):
             # By the control actor before us, which did not come to say so.
-            return Pushed(agent, history[0]["number"], history[1]["number"] if len(history) > 1 else 0)
-        side = parse((await self._running(agent, purpose)).encode())
-        if side.software.bundle == purpose.bundle:
+            return Pushed(agent, history[0]["number"])
+        document = await self._document(agent, purpose)
+        if not document:
             return Ran(agent)
-        document = render(attrs.evolve(side, software=Software(purpose.bundle)))
         made = await self._desired.push(
             agent, document, mark + purpose.reason, "(rollout)", by=purpose.by, role=purpose.role, proven=True
         )
-        return Pushed(agent, made["number"], history[0]["number"] if history else 0)
+        return Pushed(agent, made["number"])
+
+    async def _document(self, agent: str, purpose: Purpose) -> str:
+        """
+        What it runs, with the other program; empty when it runs that.
+
+        Raises:
+            MachineError: as :meth:`_running`.
+        """
+        wanted = Software(purpose.bundle)
+        if agent == FUSION:
+            return "" if self._program.side.software == wanted else render_own(FusionSide(wanted))
+        side = parse((await self._running(agent, purpose)).encode())
+        return "" if side.software == wanted else render(attrs.evolve(side, software=wanted))
 
     async def _running(self, agent: str, purpose: Purpose) -> str:
         """
@@ -353,11 +382,13 @@ class Rollouts:
         text = f"rollout {current.purpose.id} taken back: {reason}"
         async with limiter:
             try:
+                history = (await self._desired.history(agent))["revisions"]
                 if self._desired.of(agent)[0] != member.revision:
                     failed[agent] = "something else is desired of it by now"
-                elif member.before:
+                elif member.before in [one["number"] for one in history]:
                     await self._desired.rollback(agent, member.before, text, by=by, role=role)
                 else:
+                    # It ran the default, or its own file.
                     await self._desired.unset(agent, text, by=by, role=role)
             except FustorError as error:
                 failed[agent] = str(error)

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,11 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, Poller, until
+from tests.support.programs import broken, made, push, trust, version
 
-CHECKOUT = Path(__file__).parents[2]
 LIMITS = """
 [limits.probation]
-settle_seconds = 60
+settle_seconds = 25
 probation_seconds = 1.0
 [limits.shell]
 stop_seconds = 2.0
@@ -51,45 +48,6 @@ def key(cluster: Cluster) -> Path:
     return cluster.state.parent / "release.key"
 
 
-def trust(cluster: Cluster, key: Path) -> None:
-    folder = cluster.state / "agent" / "keys" / "release"
-    folder.mkdir(exist_ok=True)
-    shutil.copy(key.with_suffix(".pub"), folder)
-
-
-def made(folder: Path, key: Path, change: Callable[[Path], None]) -> str:
-    """A bundle of this program with a change, pushed by nobody yet; its file."""
-    source = folder / "source"
-    for package in ("actors", "protocols", "fustor"):
-        shutil.copytree(CHECKOUT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    change(source)
-    file = folder / "new.bundle"
-    command = [sys.executable, "-P", "-m", "fustor.admin", "bundle", "build", "--output", str(file), "--sign", str(key)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True)
-    return str(file)
-
-
-def version(number: str) -> Callable[[Path], None]:
-    def change(source: Path) -> None:
-        (source / "fustor/__init__.py").write_text(f'"""Fustor."""\n\n__version__ = "{number}"\n')
-
-    return change
-
-
-def broken(number: str, module: str, text: str) -> Callable[[Path], None]:
-    def change(source: Path) -> None:
-        version(number)(source)
-        path = source / module
-        future = "from __future__ import annotations\n"
-        path.write_text(path.read_text().replace(future, future + text + "\n", 1))
-
-    return change
-
-
-def push(cluster: Cluster, file: str) -> str:
-    return str(json.loads(cluster.command("bundle", "push", file, "--json").stdout)["digest"])
-
-
 def payloads(cluster: Cluster) -> dict[str, dict[str, Any]]:
     return {payload["name"]: payload for payload in cluster.agent().get("payloads", ())}
 
@@ -113,7 +71,7 @@ def test_nobody_is_trusted_unless_this_host_says_so(cluster: Cluster, key: Path,
 
 
 def test_a_good_one_runs_and_is_kept(cluster: Cluster, key: Path, tmp_path: Path) -> None:
-    trust(cluster, key)
+    trust(cluster, "agent", key)
     digest = push(cluster, made(tmp_path, key, version("1.0.2")))
     links = cluster.agent()
     with Poller(cluster):

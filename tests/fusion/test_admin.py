@@ -17,9 +17,11 @@ from fustor.fusion.config import build
 from fustor.fusion.desired import Desired
 from fustor.fusion.events import Events
 from fustor.fusion.orders import Orders
+from fustor.fusion.program import FusionGround
 from fustor.fusion.revisions import DesiredLimits
 from fustor.fusion.rollouts import Rollouts
 from fustor.runtime.audit import Audit
+from fustor.runtime.converging import Converging
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
@@ -57,12 +59,15 @@ async def administration(tmp_path: Path) -> AsyncIterator[Administration]:
         log=logging.getLogger("test"),
     )
     config = build({"fusion": {"state": "/s"}})
+    ground = FusionGround(config, bundle=str, ask=lambda revision: None)
+    program = Converging(ground, shell, logging.getLogger("test"))
     desired = Desired(
         str(tmp_path),
         DesiredLimits(),
         session,
         audit,
         send=lambda agent, message: True,
+        own=program,
         has_bundle=lambda digest: False,
         log=logging.getLogger("test"),
     )
@@ -72,6 +77,7 @@ async def administration(tmp_path: Path) -> AsyncIterator[Administration]:
         session,
         desired,
         orders,
+        program=program,
         has_bundle=bundles.has,
         tell=lambda text: None,
         log=logging.getLogger("test"),

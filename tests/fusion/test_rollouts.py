@@ -173,6 +173,21 @@ def test_all_of_it_is_taken_back_to_what_was_desired_before(sides: Sides, herd: 
     assert herd.agents["a2"].taken == []
 
 
+def test_back_means_what_was_good_and_not_what_failed_last(sides: Sides, herd: Fleet, bad: set[str]) -> None:
+    come(sides, herd, "a0")
+    own = sides.push("sources = []\n[limits.scanner]\n", agent="a0")
+    until(lambda: herd.agents["a0"].status.good == own, "its own document")
+    bad.add("a0")
+    start(sides)
+    until(lambda: standing(sides) == {"a0": "failed"}, "the failure")
+    bad.clear()
+    start(sides)
+    served(sides, good=1)
+    change(sides, "rollback")
+    shown = sides.ask("config", agent="a0").data
+    assert shown["document"] == "sources = []\n[limits.scanner]\n"
+
+
 def test_what_somebody_desires_meanwhile_is_not_taken_back(sides: Sides, herd: Fleet) -> None:
     come(sides, herd, "a0")
     start(sides)

@@ -9,7 +9,7 @@ import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocols.desired import (
     BAD_MOST,
@@ -35,6 +35,7 @@ from protocols.desired import (
     Sight,
     Tick,
     Told,
+    Widen,
 )
 from protocols.errors import ConfigError
 
@@ -193,6 +194,38 @@ def test_what_changes_no_payload_is_good_at_once() -> None:
     assert convergence.good == ONE
 
 
+def test_one_after_the_other_has_a_probation_of_its_own() -> None:
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), Seen({"query.0": Sight(well=True)}, more=True))
+    assert phase_of(convergence) is Phase.PROVING
+    assert feed(convergence, Tick(), now=29.9) == []
+    assert feed(convergence, Tick(), now=30.0) == [Widen()]
+    both = {"query.0": Sight(well=True), "query.1": Sight(well=False)}
+    feed(convergence, Seen(both), Tick(), now=30.1)
+    assert phase_of(convergence) is Phase.SETTLING
+    feed(convergence, Seen({name: Sight(well=True) for name in both}), now=31.0)
+    assert feed(convergence, Tick(), now=60.9) == []
+    assert phase_of(convergence) is Phase.PROVING
+    feed(convergence, Tick(), now=61.0)
+    assert (phase_of(convergence), convergence.good) == (Phase.STEADY, ONE)
+
+
+def test_the_first_one_that_breaks_keeps_it_from_the_others() -> None:
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), Seen({"query.0": Sight(well=True)}, more=True))
+    assert feed(convergence, Broke("query.0", "hang", "silent"), now=29.0) == [Apply(OWN, remedy=True)]
+    assert feed(convergence, Tick(), now=40.0) == []
+
+
+def test_the_next_one_has_to_run_it_in_time() -> None:
+    convergence = make()
+    feed(convergence, Told(ONE), Came(ONE), Seen({"query.0": Sight(well=True)}, more=True))
+    assert feed(convergence, Tick(), now=30.0) == [Widen()]
+    feed(convergence, Seen({"query.0": Sight(well=True), "query.1": Sight(well=False)}), now=31.0)
+    assert feed(convergence, Tick(), now=38.0) == [Apply(OWN, remedy=True)]
+    assert "not running within 8 s: query.1" in convergence.error
+
+
 def test_another_one_takes_the_place_of_one_on_probation() -> None:
     convergence = make()
     feed(convergence, Told(ONE), Came(ONE), WELL)
@@ -268,7 +301,13 @@ class Fleet(RuleBasedStateMachine):
         self.bad: dict[Mark, str] = {}
         self.proven: set[Mark] = {OWN}
         self.lives = 0
+        #: Payloads that are given a configuration one after the other, and how many of them have it.
+        self.parts, self.given = 1, 1
         self.feed(Loaded())
+
+    @initialize(parts=st.integers(1, 3))
+    def gradual(self, parts: int) -> None:
+        self.parts = parts
 
     def feed(self, event: Event) -> None:
         before = self.convergence.good
@@ -280,12 +319,16 @@ class Fleet(RuleBasedStateMachine):
                 case Apply(mark):
                     # Nothing is tried that is not written down.
                     assert mark in (self.disk.good, self.disk.attempted)
-                    self.applied = mark
+                    self.applied, self.given = mark, 1
+                case Widen():
+                    assert self.given < self.parts
+                    self.given += 1
                 case Fetch(mark):
                     assert mark == self.convergence.desired
                     assert mark not in self.convergence.bad
         if self.convergence.good != before and not isinstance(event, Loaded | Resort):
             assert isinstance(event, Tick | Seen), "good without a probation"
+            assert self.given == self.parts, "good before everybody had it"
             assert self.convergence.good not in self.bad, "a bad one is called good"
             self.proven.add(self.convergence.good)
 
@@ -314,7 +357,7 @@ class Fleet(RuleBasedStateMachine):
         sight = Sight(well=well and how not in ("refuses", "slow"), done=done, idle=False)
         if how == "refuses":
             sight = attrs.evolve(sight, refused="no")
-        self.feed(Seen({"p": sight}))
+        self.feed(Seen({"p": sight}, more=self.given < self.parts))
 
     @precondition(lambda self: self.bad.get(self.applied) in ("crashes", "hangs"))
     @rule()
@@ -351,7 +394,7 @@ class Fleet(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Left alone, with Fusion there and payloads that do what they can, it comes to rest, on what is not bad."""
-        for _ in range(200):
+        for _ in range(400):
             if self.history:
                 self.heartbeat()
             if self.convergence.missing:

@@ -71,22 +71,38 @@ def standings(rollout: Rollout) -> dict[str, str]:
 def test_waves_follow_each_other_when_all_of_the_last_one_are_good() -> None:
     rollout = make("a", "b", "c", "d", share=0.5)
     all_there = dict.fromkeys("abcd", THERE)
-    assert seen(rollout, **all_there) == ["a"]
+    assert seen(rollout, **{**all_there, "a": Sight(online=True, desired=4, good=3)}) == ["a"]
     assert seen(rollout, **all_there) == [], "a is asked"
-    assert rollout.handle(Pushed("a", 7, 3), 0.0) == [Keep()]
+    assert rollout.handle(Pushed("a", 7), 0.0) == [Keep()]
     assert seen(rollout, **{**all_there, "a": trying(7)}) == []
     assert seen(rollout, **{**all_there, "a": good(7)}) == ["b", "c"]
-    rollout.handle(Pushed("b", 8, 0), 0.0)
-    rollout.handle(Pushed("c", 9, 0), 0.0)
+    rollout.handle(Pushed("b", 8), 0.0)
+    rollout.handle(Pushed("c", 9), 0.0)
     sights = {**all_there, "a": good(7), "b": good(8), "c": trying(9)}
     assert seen(rollout, **sights) == []
     assert seen(rollout, **{**sights, "c": good(9)}) == ["d"]
     assert not rollout.served
-    rollout.handle(Pushed("d", 10, 0), 0.0)
+    rollout.handle(Pushed("d", 10), 0.0)
     assert seen(rollout, **{**sights, "c": good(9), "d": good(10)}) == []
     assert rollout.served
     assert rollout.over
     assert (rollout.wave, rollout.members["a"].before) == (3, 3)
+
+
+def test_what_was_good_before_is_known_before_anything_is_given() -> None:
+    rollout = make("a")
+    before = Sight(online=True, desired=4, good=3, attempted=4, outcome="failed")
+    effects = rollout.handle(Seen({"a": before}), 0.0)
+    assert [type(effect) for effect in effects] == [Keep, Say, Push]
+    assert rollout.members["a"].before == 3
+    # Whoever takes over after a death asks again, and what is good then may be what was given.
+    rollout.members["a"].standing = Standing.WAITING
+    seen(rollout, a=attrs.evolve(before, good=5))
+    assert rollout.members["a"].before == 3
+    # Not given at all: what is good counts when it is tried again.
+    rollout.handle(NotPushed("a", "why"), 0.0)
+    seen(rollout, a=attrs.evolve(before, good=6))
+    assert rollout.members["a"].before == 6
 
 
 def test_nobody_was_looked_at_yet() -> None:
@@ -100,10 +116,10 @@ def test_nobody_was_looked_at_yet() -> None:
 def test_too_many_failures_pause_it() -> None:
     rollout = make("a", "b", "c", failures=1, canary=2)
     seen(rollout, **dict.fromkeys("abc", THERE))
-    rollout.handle(Pushed("a", 1, 0), 0.0)
-    rollout.handle(Pushed("b", 2, 0), 0.0)
+    rollout.handle(Pushed("a", 1), 0.0)
+    rollout.handle(Pushed("b", 2), 0.0)
     assert seen(rollout, a=failed(1), b=good(2), c=THERE) == ["c"], "one is borne"
-    rollout.handle(Pushed("c", 3, 0), 0.0)
+    rollout.handle(Pushed("c", 3), 0.0)
     effects = rollout.handle(Seen({"a": failed(1), "b": failed(2), "c": good(3)}), 0.0)
     assert effects[-1] == Say("the rollout is paused: 2 failed, 1 are borne: a, b")
     assert standings(rollout) == {"a": "failed", "b": "failed", "c": "good"}
@@ -113,11 +129,11 @@ def test_too_many_failures_pause_it() -> None:
 def test_going_on_bears_what_has_failed_so_far_and_not_more() -> None:
     rollout = make("a", "b", "c")
     seen(rollout, **dict.fromkeys("abc", THERE))
-    rollout.handle(Pushed("a", 1, 0), 0.0)
+    rollout.handle(Pushed("a", 1), 0.0)
     seen(rollout, a=failed(1), b=THERE, c=THERE)
     assert rollout.phase is Phase.PAUSED
     assert pushes(rollout.handle(Resume(), 0.0)) == ["b"]
-    rollout.handle(Pushed("b", 2, 0), 0.0)
+    rollout.handle(Pushed("b", 2), 0.0)
     assert seen(rollout, a=failed(1), b=failed(2), c=THERE) == []
     assert rollout.phase is Phase.PAUSED
 
@@ -125,7 +141,7 @@ def test_going_on_bears_what_has_failed_so_far_and_not_more() -> None:
 def test_silence_is_a_failure_and_a_late_word_corrects_it() -> None:
     rollout = make("a", "b", verdict_seconds=10)
     seen(rollout, a=THERE, b=THERE)
-    rollout.handle(Pushed("a", 1, 0), 100.0)
+    rollout.handle(Pushed("a", 1), 100.0)
     gone = Sight(online=False, desired=1, attempted=1, outcome="trying")
     assert seen_at(109.0, rollout, a=gone, b=THERE) == []
     assert standings(rollout)["a"] == "trying"
@@ -140,7 +156,7 @@ def test_silence_is_a_failure_and_a_late_word_corrects_it() -> None:
 def test_one_that_falls_back_long_after_has_failed() -> None:
     rollout = make("a")
     seen(rollout, a=THERE)
-    rollout.handle(Pushed("a", 1, 0), 0.0)
+    rollout.handle(Pushed("a", 1), 0.0)
     seen(rollout, a=good(1))
     seen(rollout, a=failed(1))
     assert standings(rollout) == {"a": "failed"}
@@ -150,7 +166,7 @@ def test_one_that_falls_back_long_after_has_failed() -> None:
 def test_who_is_away_waits_and_is_served_later() -> None:
     rollout = make("a", "b")
     assert seen(rollout, b=THERE) == ["b"]
-    rollout.handle(Pushed("b", 1, 0), 0.0)
+    rollout.handle(Pushed("b", 1), 0.0)
     assert seen(rollout, b=good(1)) == []
     assert rollout.served
     assert seen(rollout, a=THERE, b=good(1)) == ["a"]
@@ -185,7 +201,7 @@ def test_who_runs_it_already_is_good() -> None:
 def test_somebody_desires_something_else() -> None:
     rollout = make("a", "b")
     seen(rollout, a=THERE, b=THERE)
-    rollout.handle(Pushed("a", 1, 0), 0.0)
+    rollout.handle(Pushed("a", 1), 0.0)
     assert seen(rollout, a=good(2), b=THERE) == ["b"]
     assert standings(rollout)["a"] == "overtaken"
     assert rollout.phase is Phase.RUNNING
@@ -201,7 +217,7 @@ def test_paused_and_aborted() -> None:
     rollout.handle(Abort("enough"), 0.0)
     assert rollout.over
     # What was under way when it was aborted is still known, to be taken back.
-    rollout.handle(Pushed("a", 1, 0), 0.0)
+    rollout.handle(Pushed("a", 1), 0.0)
     assert rollout.members["a"].revision == 1
     for event in (Resume(), Pause("x"), Abort("x"), Seen({"b": THERE})):
         assert rollout.handle(event, 0.0) == []
@@ -209,7 +225,7 @@ def test_paused_and_aborted() -> None:
 
 def test_words_about_strangers_mean_nothing() -> None:
     rollout = make("a")
-    for event in (Pushed("x", 1, 0), Ran("x"), NotPushed("x", "why")):
+    for event in (Pushed("x", 1), Ran("x"), NotPushed("x", "why")):
         assert rollout.handle(event, 0.0) == []
 
 
@@ -283,7 +299,7 @@ class Fleet(RuleBasedStateMachine):
         if how == "pushed":
             self.revision += 1
             self.sights[name] = attrs.evolve(self.sights[name], desired=self.revision)
-            self.feed(Pushed(name, self.revision, 0))
+            self.feed(Pushed(name, self.revision))
         elif how == "ran":
             self.feed(Ran(name))
         else:
@@ -320,7 +336,7 @@ class Fleet(RuleBasedStateMachine):
             for name in sorted(self.asked):
                 self.asked.discard(name)
                 self.revision += 1
-                self.feed(Pushed(name, self.revision, 0))
+                self.feed(Pushed(name, self.revision))
             for name, sight in list(self.sights.items()):
                 member = self.rollout.members.get(name, Member())
                 self.sights[name] = attrs.evolve(

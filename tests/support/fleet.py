@@ -89,6 +89,7 @@ class Agent:
             attempted=revision,
             attempted_digest=digest,
             outcome=outcome,
+            good=revision if outcome == "good" else self.status.good,
             error="it is bad" if outcome in ("failed", "refused") else "",
         )
         self.link.hurry()

@@ -1,0 +1,105 @@
+"""
+The program of Fusion's own payloads: what is desired of it, for :mod:`fustor.runtime.converging`.
+
+Everything else that Fusion does is in its file, so a document for Fusion says one thing::
+
+    [software]
+    bundle = "<digest>"   # of a bundle that Fusion has; empty: what is installed
+
+The payloads get it one after the other, query workers first: there is always one that holds, of whichever program.
+
+What this module does not do: decide, apply or keep anything.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+
+import attrs
+
+from fustor.fusion.config import FusionConfig
+from fustor.fusion.payloads import payloads, query_config, view_config
+from fustor.runtime.config import Shown, structure
+from fustor.runtime.document import MOST_BYTES, Software
+from fustor.runtime.payload import PayloadSpec
+from fustor.runtime.program import courier_spec
+from protocols.errors import ConfigError
+
+
+@attrs.frozen
+class FusionSide:
+    """
+    What a document says.
+
+    Attributes:
+        software: that the payloads run.
+    """
+
+    software: Software = attrs.field(factory=Software)
+
+
+def parse(text: bytes, file: str = "") -> FusionSide:
+    """
+    The document in ``text``; ``file``: named in each fault.
+
+    Raises:
+        ConfigError: it is too big, or no TOML.
+        ConfigFaults: everything else that is wrong with it.
+    """
+    if len(text) > MOST_BYTES:
+        raise ConfigError("(document)", Shown(f"{len(text)} bytes"), f"at most {MOST_BYTES} bytes are accepted", file)
+    try:
+        data = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError("(document)", Shown("…"), f"it is not TOML: {error}", file) from None
+    return structure(FusionSide, data, file=file)
+
+
+def render(side: FusionSide) -> str:
+    """``side`` as TOML that :func:`parse` reads to the same."""
+    return f"[software]\nbundle = {json.dumps(side.software.bundle)}\n"
+
+
+class FusionGround:
+    """
+    Args:
+        config: of Fusion.
+        bundle: where the file of a bundle is, by its digest.
+        ask: the document of a revision is wanted.
+    """
+
+    gradual = True
+
+    def __init__(self, config: FusionConfig, *, bundle: Callable[[str], str], ask: Callable[[int], None]) -> None:
+        self.state = config.fusion.state
+        self.policy = config.limits.probation
+        self.own = FusionSide()
+        self.ask = ask
+        self._config = config
+        self._bundle = bundle
+
+    def accept(self, text: bytes) -> FusionSide:
+        """As :func:`parse`."""
+        return parse(text)
+
+    def specs(self, side: FusionSide) -> list[PayloadSpec]:
+        """Query workers first: what they get wrong is seen before the tree is touched."""
+        views_first = payloads(self._config, side.software)
+        return sorted(views_first, key=lambda spec: spec.name.startswith("view."))
+
+    def courier(self, side: FusionSide) -> PayloadSpec | None:
+        """Who unpacks a bundle that is here already."""
+        checks = [
+            {"module": "actors.query", "config": query_config(self._config, 0)},
+            *(
+                {"module": "actors.view", "config": view_config(self._config, index)}
+                for index in range(len(self._config.views))
+            ),
+        ]
+        way = {"file": self._bundle(side.software.bundle)}
+        return courier_spec(self.state, side.software, way, checks, self._config.limits.process.query)
+
+    def prepare(self, side: FusionSide) -> None:
+        """Nothing: folders of views are made with the state folder."""

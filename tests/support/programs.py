@@ -1,0 +1,58 @@
+"""Other versions of this program, good and bad, as signed bundles."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.cluster import CHECKOUT, Cluster
+
+
+def trust(cluster: Cluster, side: str, key: Path) -> None:
+    """Let a side take what ``key`` has signed."""
+    folder = cluster.state / side / "keys" / "release"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(key.with_suffix(".pub"), folder)
+
+
+def made(folder: Path, key: Path, change: Callable[[Path], None]) -> str:
+    """A bundle of this program with a change, pushed by nobody yet; its file."""
+    source = folder / "source"
+    for package in ("actors", "protocols", "fustor"):
+        shutil.copytree(CHECKOUT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    change(source)
+    file = folder / "new.bundle"
+    command = [sys.executable, "-P", "-m", "fustor.admin", "bundle", "build", "--output", str(file), "--sign", str(key)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True)
+    return str(file)
+
+
+def version(number: str) -> Callable[[Path], None]:
+    """Nothing but another number."""
+
+    def change(source: Path) -> None:
+        (source / "fustor/__init__.py").write_text(f'"""Fustor."""\n\n__version__ = "{number}"\n')
+
+    return change
+
+
+def broken(number: str, module: str, text: str) -> Callable[[Path], None]:
+    """A module runs ``text`` when it is imported."""
+
+    def change(source: Path) -> None:
+        version(number)(source)
+        path = source / module
+        future = "from __future__ import annotations\n"
+        path.write_text(path.read_text().replace(future, future + text + "\n", 1))
+
+    return change
+
+
+def push(cluster: Cluster, file: str) -> str:
+    """Give a bundle to Fusion; its digest."""
+    return str(json.loads(cluster.command("bundle", "push", file, "--json").stdout)["digest"])
