@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
@@ -26,6 +27,8 @@ from protocols.errors import BundleError, ConfigError, MachineError
 
 #: What it says in its facts: the digest that is ready, or why it can't be had.
 STAGED, REFUSED = "staged", "refused"
+#: Processes that try what will run.
+CHECKS_AT_A_TIME = 2
 #: Seconds between two tries, and that Fusion may be silent.
 _PAUSE_SECONDS, _SILENCE_SECONDS = 2.0, 10.0
 
@@ -94,7 +97,13 @@ def prepare(config: CourierConfig, path: str) -> None:
     staged = stage(path, incoming, trusted_keys(config.release_keys), time.time(), config.limits)
     if staged.digest != config.digest:
         raise BundleError(f"it is another bundle, {staged.digest[:16]}…")
-    faults = [fault for one in config.checks for fault in check_payload(one.module, one.config, program=staged.folder)]
+
+    def tried(check: Check) -> list[str]:
+        return check_payload(check.module, check.config, program=staged.folder)
+
+    # Most of each is the import of its modules.
+    with ThreadPoolExecutor(max_workers=CHECKS_AT_A_TIME) as pool:
+        faults = [fault for found in pool.map(tried, config.checks) for fault in found]
     if faults:
         raise BundleError("it was tried, and does not run here: " + "; ".join(faults[:20]))
     try:
