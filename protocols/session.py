@@ -474,7 +474,7 @@ class FusionSession:
 
     endpoints: Callable[[str], Iterable[Endpoints]]
     heartbeat_seconds: float = 1.0
-    heartbeats_per_second: float = 500.0
+    heartbeats_per_second: float = 250.0
     desired: Callable[[str], tuple[int, str]] = attrs.field(default=lambda agent: (0, ""))
     links: dict[str, AgentLink] = attrs.Factory(dict)
     refused: int = 0

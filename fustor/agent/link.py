@@ -46,6 +46,8 @@ from protocols.session import (
 
 #: Milliseconds that the last words may take to leave this host.
 GOODBYE_MS = 500
+#: Milliseconds between two pings of libzmq. Heartbeats tell who is gone, and Fusion has thousands of these links.
+PING_MS = 10_000
 
 
 class Link:
@@ -98,9 +100,9 @@ class Link:
             ConfigError, ConfigFaults: Fusion's key can't be read.
         """
         while True:
-            self._socket = MeshSocket(
-                open_socket(self._context, zmq.DEALER, connect=self._endpoint, curve=self._curve())
-            )
+            curve = self._curve()
+            raw = open_socket(self._context, zmq.DEALER, connect=self._endpoint, curve=curve, ping=PING_MS)
+            self._socket = MeshSocket(raw)
             self.counters["connections"] += 1
             try:
                 await self._converse(self._socket)

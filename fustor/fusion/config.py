@@ -72,7 +72,7 @@ class FusionSection:
     advertise_query: str = attrs.field(default="", validator=checks.endpoint_or_empty)
     query_workers: int = attrs.field(default=2, validator=between(1, 64))
     heartbeat_seconds: float = attrs.field(default=1.0, validator=between(0.1, 60))
-    heartbeats_per_second: float = attrs.field(default=500.0, validator=between(1, 100_000))
+    heartbeats_per_second: float = attrs.field(default=250.0, validator=between(1, 100_000))
     lease_seconds: float = attrs.field(default=3.0, validator=between(0.5, 3600))
 
 

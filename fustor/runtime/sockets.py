@@ -21,11 +21,11 @@ from protocols.errors import ConfigError, MachineError
 #: Messages queued in each direction per connection.
 HWM = 128
 
-#: Milliseconds.
+#: Milliseconds; of pings, also how many may be missing.
 TCP_RECONNECT, TCP_RECONNECT_MAX = 100, 10_000
 IPC_RECONNECT = 20
 HANDSHAKE = 5_000
-HEARTBEAT, HEARTBEAT_TIMEOUT = 2_000, 6_000
+PING, PINGS = 2_000, 3
 
 #: Seconds until the kernel probes an idle connection, between probes, and how many may stay unanswered.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 30, 10, 3
@@ -87,7 +87,7 @@ def _set_curve(socket: zmq.Socket[bytes], curve: ServerCurve | ClientCurve) -> N
         socket.curve_secretkey = curve.secret.encode()
 
 
-def _set_options(socket: zmq.Socket[bytes], endpoint: str, hwm: int, max_size: int) -> None:
+def _set_options(socket: zmq.Socket[bytes], endpoint: str, hwm: int, max_size: int, ping: int) -> None:
     socket.linger = 0  # close never waits for a peer
     socket.sndhwm = hwm
     socket.rcvhwm = hwm
@@ -103,9 +103,12 @@ def _set_options(socket: zmq.Socket[bytes], endpoint: str, hwm: int, max_size: i
         socket.ipv6 = True
         socket.reconnect_ivl = TCP_RECONNECT
         socket.reconnect_ivl_max = TCP_RECONNECT_MAX
-        socket.heartbeat_ivl = HEARTBEAT
-        socket.heartbeat_timeout = HEARTBEAT_TIMEOUT
-        socket.heartbeat_ttl = HEARTBEAT_TIMEOUT
+        if ping:
+            # Whoever connects pings, and says how long the other end may wait for the next one: so both know when the
+            # other is gone, and a socket with thousands of connections has half of the work.
+            socket.heartbeat_ivl = ping
+            socket.heartbeat_timeout = ping * PINGS
+            socket.heartbeat_ttl = ping * PINGS
         socket.tcp_keepalive = 1
         socket.tcp_keepalive_idle = KEEPALIVE_IDLE
         socket.tcp_keepalive_intvl = KEEPALIVE_INTERVAL
@@ -139,6 +142,7 @@ def open_socket(
     curve: ServerCurve | ClientCurve | None = None,
     held: int | None = None,
     subscribe: Iterable[bytes] = (),
+    ping: int = PING,
 ) -> zmq.Socket[bytes]:
     """
     A socket of ``kind`` (``zmq.DEALER``, …) with all options set, bound or connected.
@@ -152,6 +156,8 @@ def open_socket(
         held: descriptor of a socket that listens at ``bind`` already, kept by the guardian so that nobody can take the
             port while we are gone and who connects meanwhile waits; it stays open (ZMQ_USE_FD). None: bind now.
         subscribe: topics of a SUB socket.
+        ping: milliseconds between two pings of a connecting tcp socket; a connection ends when :data:`PINGS` are not
+            answered, or do not come.
 
     Raises:
         MachineError: the endpoint can't be had on this host; says why and what to do.
@@ -163,7 +169,7 @@ def open_socket(
     context.setsockopt(zmq.BLOCKY, 0)
     socket = context.socket(kind)
     try:
-        _set_options(socket, endpoint, hwm, max_size)
+        _set_options(socket, endpoint, hwm, max_size, ping if connect else 0)
         if curve is not None:
             _set_curve(socket, curve)
         for topic in subscribe:

@@ -32,14 +32,20 @@ def test_options_on_tcp(context: ZmqContext, kind: int) -> None:
         zmq.IPV6: 1,
         zmq.RECONNECT_IVL: 100,
         zmq.RECONNECT_IVL_MAX: 10_000,
-        zmq.HEARTBEAT_IVL: 2000,
-        zmq.HEARTBEAT_TIMEOUT: 6000,
-        zmq.HEARTBEAT_TTL: 6000,
+        zmq.HEARTBEAT_IVL: 0,
         zmq.TCP_KEEPALIVE: 1,
         zmq.IMMEDIATE: int(kind in (zmq.DEALER, zmq.PUSH)),
     }
     assert {option: socket.getsockopt(option) for option in expected} == expected
     assert context.getsockopt(zmq.BLOCKY) == 0
+    socket.close()
+
+
+@pytest.mark.parametrize("ping", [2000, 10_000])
+def test_whoever_connects_pings(context: ZmqContext, ping: int) -> None:
+    socket = open_socket(context, zmq.DEALER, connect="tcp://127.0.0.1:1", ping=ping)
+    expected = {zmq.HEARTBEAT_IVL: ping, zmq.HEARTBEAT_TIMEOUT: 3 * ping, zmq.HEARTBEAT_TTL: 3 * ping}
+    assert {option: socket.getsockopt(option) for option in expected} == expected
     socket.close()
 
 
