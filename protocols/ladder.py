@@ -3,14 +3,15 @@ The ladder of repairs of one payload: what is tried next when trying again does 
 
 ::
 
-    restart ──spent──► configuration ──spent──► version ──spent──► parked ─┐
-       ▲                    │                      │                 │  ▲  │ every probe_seconds one more start
-       └────────────────────┴──── stable, or something new given ────┘  └──┘
+    restart ──spent──► configuration ──spent──► parked ─┐
+       ▲                    │                     │  ▲  │ every probe_seconds one more start
+       └────────────────────┴─ stable, or ────────┘  └──┘
+                               something new given
 
 On each rung a payload may fail a number of times; the pauses between its starts go on doubling. Then the next rung is
-climbed: whoever hears of it puts back the last known good configuration, or the version before. A rung that this side
-does not have is passed over. Parked is an alarm, not an end: it is started again, slowly, for ever. And it is
-for what lasts: before it has failed for a time the last rung goes on, with its usual pauses.
+climbed: whoever hears of it puts back the last known good configuration, with the program that is a part of it. A rung
+that this side does not have is passed over. Parked is an alarm, not an end: it is started again, slowly, for ever. And
+it is for what lasts: before it has failed for a time the last rung goes on, with its usual pauses.
 
 What this module does not do: repair, start anything, read a clock, or own the source of randomness.
 """
@@ -33,7 +34,6 @@ class Rung(enum.Enum):
 
     RESTART = "restart"
     CONFIGURATION = "configuration"
-    VERSION = "version"
     PARKED = "parked"
 
 
@@ -53,13 +53,9 @@ LADDER: dict[tuple[Rung, Sign], Rung] = {
     (Rung.RESTART, Sign.STABLE): Rung.RESTART,
     (Rung.RESTART, Sign.CHANGED): Rung.RESTART,
     (Rung.CONFIGURATION, Sign.FAILED): Rung.CONFIGURATION,
-    (Rung.CONFIGURATION, Sign.SPENT): Rung.VERSION,
+    (Rung.CONFIGURATION, Sign.SPENT): Rung.PARKED,
     (Rung.CONFIGURATION, Sign.STABLE): Rung.RESTART,
     (Rung.CONFIGURATION, Sign.CHANGED): Rung.RESTART,
-    (Rung.VERSION, Sign.FAILED): Rung.VERSION,
-    (Rung.VERSION, Sign.SPENT): Rung.PARKED,
-    (Rung.VERSION, Sign.STABLE): Rung.RESTART,
-    (Rung.VERSION, Sign.CHANGED): Rung.RESTART,
     (Rung.PARKED, Sign.FAILED): Rung.PARKED,
     (Rung.PARKED, Sign.SPENT): Rung.PARKED,
     (Rung.PARKED, Sign.STABLE): Rung.RESTART,

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import attrs
@@ -93,8 +94,7 @@ def prepare(config: CourierConfig, path: str) -> None:
         BundleError: it is not taken.
         MachineError: this host can't, for now.
     """
-    incoming = os.path.join(config.versions, f"{config.digest}.incoming")
-    staged = stage(path, incoming, trusted_keys(config.release_keys), time.time(), config.limits)
+    staged = stage(path, _incoming(config), trusted_keys(config.release_keys), time.time(), config.limits)
     if staged.digest != config.digest:
         raise BundleError(f"it is another bundle, {staged.digest[:16]}…")
 
@@ -109,9 +109,13 @@ def prepare(config: CourierConfig, path: str) -> None:
     try:
         os.rename(staged.folder, os.path.join(config.versions, config.digest))
         sync_folder(config.versions)
-        shutil.rmtree(incoming, ignore_errors=True)
     except OSError as error:
         raise MachineError(f"{config.versions} can't be written: {error.strerror}") from error
+
+
+def _incoming(config: CourierConfig) -> str:
+    """Where it is unpacked, and tried."""
+    return os.path.join(config.versions, f"{config.digest}.incoming")
 
 
 async def bring(host: Host, config: CourierConfig) -> None:
@@ -127,8 +131,10 @@ async def bring(host: Host, config: CourierConfig) -> None:
                 if not config.file:
                     await _fetch(host, config, part)
                 await trio.to_thread.run_sync(prepare, config, config.file or part)
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(part)
+            # Also what one of before us has left, who died right after it was ready.
+            await trio.to_thread.run_sync(partial(shutil.rmtree, _incoming(config), ignore_errors=True))
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
         except BundleError as error:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(part)  # whatever was wrong with it, the next try begins anew

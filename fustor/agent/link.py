@@ -18,7 +18,7 @@ import zmq
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import ClientCurve, open_socket
 from protocols.codec import decode, encode
-from protocols.errors import ProtocolError
+from protocols.errors import ProtocolError, VersionError
 from protocols.looks import Look, Looked
 from protocols.messages import (
     Chunk,
@@ -91,6 +91,8 @@ class Link:
         self._log = log
         self._socket: MeshSocket | None = None
         self._pause = trio.CancelScope()
+        #: Fusion speaks another version of the protocol, and that was said.
+        self._foreign = False
 
     async def run(self) -> None:
         """
@@ -144,7 +146,10 @@ class Link:
             message: Any = decode(frames[-1], LoginReply, HeartbeatReply, Order, Fetch, Document, Look)
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
-            self._log.debug("bad message of Fusion", extra={"error": str(error)})
+            level = logging.DEBUG
+            if isinstance(error, VersionError) and not self._foreign:
+                self._foreign, level = True, logging.ERROR  # once: it will be said again and again
+            self._log.log(level, "Fusion is not understood", extra={"error": str(error)})
             return []
         if isinstance(message, Order | Fetch | Document | Look):
             if message.epoch != self.session.epoch or self.session.state is not AgentState.ONLINE:
@@ -152,6 +157,7 @@ class Link:
             else:
                 self._on_request(message)
             return []
+        self._foreign = False
         effects = self.session.receive(message, trio.current_time())
         if isinstance(message, HeartbeatReply) and self.session.state is AgentState.ONLINE:
             self._on_reply(message)

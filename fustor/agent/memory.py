@@ -92,7 +92,7 @@ def _parse(kept: Any) -> tuple[int, int, tuple[Endpoints, ...]]:
     """
     try:
         epoch, seen = kept["epoch"], kept["seen"]
-        endpoints = tuple([Endpoints(*map(_text, entry)) for entry in kept["endpoints"]])
+        endpoints = tuple([Endpoints(*map(_text, entry[:4])) for entry in kept["endpoints"]])
     except (TypeError, KeyError) as error:
         raise ValueError(f"not a session state: {error}") from None
     if type(epoch) is not int or type(seen) is not int or epoch < 0 or seen < 0:

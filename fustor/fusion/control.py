@@ -39,7 +39,7 @@ from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
 from protocols.codec import CONTROL_LIMITS, decode, encode
-from protocols.errors import MachineError, ProtocolError, RequestError
+from protocols.errors import MachineError, ProtocolError, RequestError, VersionError
 from protocols.ladder import Rung
 from protocols.looks import JOBS, Enquiry, Findings, Look, Looked
 from protocols.messages import (
@@ -91,6 +91,8 @@ class FusionControl:
         self._fence = Fence(self._authorized, self.zap)
         #: Agent in session → its key, and the connection that it logged in by.
         self._keys: dict[str, tuple[str, Connection]] = {}
+        #: Agents that speak another version of the protocol, of whom people know.
+        self._foreign: set[str] = set()
         self.counters = dict.fromkeys(("logins", "heartbeats", "requests", "bad_messages", "unsent"), 0)
         endpoints = agent_endpoints(config, self._pair.public)
         section = config.fusion
@@ -281,6 +283,10 @@ class FusionControl:
             if agent in self._keys and self._keys[agent][0] == key:
                 self._revoked(agent)
             return
+        except VersionError as error:
+            self.counters["bad_messages"] += 1
+            self._not_understood(socket, frames, str(error))
+            return
         except ProtocolError as error:
             self.counters["bad_messages"] += 1
             self._log.debug("bad message of an agent", extra={"error": str(error)})
@@ -294,6 +300,7 @@ class FusionControl:
             if reply.reason:
                 extra["reason"] = reply.reason
             if reply.outcome == "accepted":
+                self._foreign.discard(message.agent)
                 self._keys[message.agent] = credentials_of(frames[-1])[2], Connection.of(frames[-1])
                 self.shell.tell("", "side", f"agent {message.agent} logged in, epoch {message.epoch}")
             self._log.info("login", extra=extra)
@@ -318,6 +325,16 @@ class FusionControl:
             self._log.info("goodbye", extra={"agent": message.agent[:64], "reason": message.reason[:200]})
         if reply is not None:
             self._reply(socket, peer, encode(reply))
+
+    def _not_understood(self, socket: MeshSocket, frames: list[zmq.Frame], why: str) -> None:
+        """An agent speaks another version of the protocol: it and people are told, people once."""
+        _, agent, _ = credentials_of(frames[-1])
+        if agent not in self._foreign:
+            self._foreign.add(agent)
+            text = f"agent {agent} is not understood: {why}"
+            self._log.warning("agent not understood", extra={"agent": agent, "reason": why})
+            self.shell.tell("", "side", text)
+        self._reply(socket, frames[0].bytes, encode(LoginReply(outcome="refused", nonce="", epoch=0, reason=why)))
 
     # -- readers ----------------------------------------------------------------------------------------------------
 
@@ -374,6 +391,9 @@ class FusionControl:
             except ProtocolError as error:
                 self.counters["bad_messages"] += 1
                 self._log.debug("bad message of an administrator", extra={"error": str(error)})
+                if isinstance(error, VersionError):
+                    # In our version, which whoever asks does not understand: that says it all.
+                    self._reply(socket, frames[0].bytes, encode(AdminReply(request="", ok=False, error=str(error))))
                 continue
             self.counters["requests"] += 1
             peer = frames[0].bytes

@@ -6,163 +6,17 @@ On real sides: ``tests/agent/test_desired.py``, ``tests/fusion/test_desired.py``
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
 
 import attrs
 import pytest
-import trio
 
-from fustor.runtime.converging import Converging
-from fustor.runtime.document import Software, digest_of
-from fustor.runtime.payload import PayloadSpec
-from fustor.runtime.program import program_folder
-from fustor.runtime.shell import Health, Shell
-from protocols.desired import Mark, ProbationPolicy
-from protocols.errors import RequestError
-from protocols.messages import Document
-from protocols.supervision import Failed, State
-from tests.support.waiting import PATIENCE
+from protocols.desired import Mark
+from protocols.supervision import Failed
+from tests.support.ground import POLICY, Ground, World, world
 
-POLICY = ProbationPolicy(settle_seconds=60, probation_seconds=0.05)
 NEW = "ab" * 32
-
-
-@attrs.frozen
-class Says:
-    """A document: the program, and a number for the payloads."""
-
-    software: Software = attrs.field(factory=Software)
-    number: int = 0
-
-
-class Ground:
-    """A side with two payloads."""
-
-    policy = POLICY
-    own = Says()
-
-    def __init__(self, state: Path, gradual: bool) -> None:
-        self.state = str(state)
-        self.gradual = gradual
-        self.asked: list[int] = []
-
-    def accept(self, text: bytes) -> Says:
-        """``NUMBER`` or ``NUMBER DIGEST``."""
-        number, _, bundle = text.decode().partition(" ")
-        if not number.isdigit():
-            raise RequestError("number", number, "a number is accepted")
-        return Says(Software(bundle), int(number))
-
-    def specs(self, side: Says) -> list[PayloadSpec]:
-        """Both."""
-        program = program_folder(self.state, side.software)
-        return [PayloadSpec(name, ("/x",), {"number": side.number}, program=program) for name in ("a", "b")]
-
-    def courier(self, side: Says) -> PayloadSpec | None:
-        """Somebody."""
-        return PayloadSpec("courier", ("/x",), {"digest": side.software.bundle})
-
-    def ask(self, revision: int) -> None:
-        """Noted."""
-        self.asked.append(revision)
-
-    def prepare(self, side: Says) -> None:
-        """Nothing."""
-
-
-class Payloads:
-    """In the place of a shell: payloads take what they are given when the test says so."""
-
-    def __init__(self) -> None:
-        self.specs: dict[str, PayloadSpec] = {}
-        self.running: dict[str, int] = {}
-        self.facts: dict[str, dict[str, str]] = {}
-        self.told: list[str] = []
-        self._changed = trio.Event()
-
-    def set_desired(self, specs: Iterable[PayloadSpec], *, remedy: bool = False) -> None:
-        """What is wanted."""
-        self.specs = {spec.name: spec for spec in specs}
-        self.change()
-
-    def change(self) -> None:
-        """Something did."""
-        self._changed.set()
-        self._changed = trio.Event()
-
-    async def wait_changed(self) -> None:
-        """Until something does."""
-        await self._changed.wait()
-
-    def take(self, *names: str) -> None:
-        """Payloads run what is wanted of them."""
-        for name in names:
-            self.running[name] = self.specs[name].revision
-        self.change()
-
-    def health(self, name: str) -> Health:
-        """It is well, and was heard in the future."""
-        return Health(State.RUNNING, self.running.get(name, 0), 0, False, "", float("inf"))
-
-    def statuses(self) -> list[Any]:
-        """Of who has something to say."""
-        return [_Status(name, facts) for name, facts in self.facts.items()]
-
-    def tell(self, payload: str, kind: str, text: str) -> None:
-        """Noted."""
-        self.told.append(text)
-
-
-@attrs.frozen
-class _Status:
-    name: str
-    facts: dict[str, str]
-
-
-@attrs.define
-class World:
-    """All of it."""
-
-    ground: Ground
-    payloads: Payloads
-    converging: Converging[Says]
-
-    def desire(self, revision: int, text: str) -> None:
-        """Say it, and bring its document."""
-        document = Document(epoch=0, revision=revision, text=text.encode())
-        self.converging.told(Mark(revision, digest_of(document.text)))
-        self.converging.arrived(document)
-
-    def numbers(self) -> dict[str, int]:
-        """What each payload is to run."""
-        return {name: spec.config["number"] for name, spec in self.payloads.specs.items()}
-
-    async def until(self, condition: Any) -> None:
-        """Wait for it."""
-        with trio.fail_after(PATIENCE):
-            while not condition():  # noqa: ASYNC110 - polls from outside
-                await trio.sleep(0.005)
-
-    async def outcome(self, outcome: str) -> None:
-        """Wait until the attempt has come to this."""
-        await self.until(lambda: self.converging.status().outcome == outcome)
-
-
-@asynccontextmanager
-async def world(state: Path, *, gradual: bool) -> AsyncIterator[World]:
-    payloads, ground = Payloads(), Ground(state, gradual)
-    converging = Converging(ground, cast(Shell, payloads), logging.getLogger("test"))
-    converging.begin()
-    payloads.set_desired(converging.wanted())
-    payloads.take("a", "b")
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(converging.run)
-        yield World(ground, payloads, converging)
-        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
