@@ -275,7 +275,8 @@ class Rollout:
         elif sight.attempted == member.revision and sight.outcome == Outcome.GOOD.value:
             member.standing, member.text = Standing.GOOD, ""
         elif sight.attempted == member.revision and sight.outcome in _BAD:
-            member.standing, member.text = Standing.FAILED, f"{sight.outcome}: {sight.error}"[:TEXT_CHARACTERS]
+            how = "refused: " if sight.outcome == Outcome.REFUSED.value else ""
+            member.standing, member.text = Standing.FAILED, f"{how}{sight.error}"[:TEXT_CHARACTERS]
         elif member.standing is Standing.TRYING and now - member.since >= self.policy.verdict_seconds:
             where = "" if sight.online else ", and it is away"
             text = f"it did not say good within {self.policy.verdict_seconds:g} s{where}"

@@ -123,7 +123,10 @@ def test_too_many_failures_pause_it() -> None:
     effects = rollout.handle(Seen({"a": failed(1), "b": failed(2), "c": good(3)}), 0.0)
     assert effects[-1] == Say("the rollout is paused: 2 failed, 1 are borne: a, b")
     assert standings(rollout) == {"a": "failed", "b": "failed", "c": "good"}
-    assert rollout.members["a"].text == "failed: hang"
+    assert rollout.members["a"].text == "hang"
+    refused = attrs.evolve(failed(1), outcome="refused", error="not signed")
+    rollout.handle(Seen({"a": refused}), 0.0)
+    assert rollout.members["a"].text == "refused: not signed"
 
 
 def test_going_on_bears_what_has_failed_so_far_and_not_more() -> None:
