@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.bench import Measure
 from benchmarks.measures import (
     audit,
+    back,
     burst,
     chaos,
     configuration,
@@ -50,6 +51,7 @@ MEASURES: tuple[Measure, ...] = (
     configuration.MEASURE,
     herd.MEASURE,
     repair.MEASURE,
+    back.MEASURE,
     upgrade.MEASURE,
     chaos.MEASURE,
     audit.MEASURE,

@@ -95,11 +95,12 @@ def test_an_address_in_use_is_named(context: ZmqContext) -> None:
     assert "address in use; stop the process" in str(caught.value)
 
 
-def test_a_socket_that_somebody_keeps_is_used_and_stays(context: ZmqContext) -> None:
+def test_a_socket_that_somebody_keeps_is_used_and_stays() -> None:
     with stdlib_socket.create_server(("127.0.0.1", 0), backlog=16) as kept:
         kept.setblocking(False)
         endpoint = f"tcp://127.0.0.1:{kept.getsockname()[1]}"
         for turn in (b"one", b"two"):
+            context: ZmqContext = zmq.Context()
             push = open_socket(context, zmq.PUSH, connect=endpoint)  # while nobody accepts
             pull = open_socket(context, zmq.PULL, bind=endpoint, held=kept.fileno())
             assert pull.getsockopt_string(zmq.LAST_ENDPOINT) == endpoint
@@ -109,6 +110,8 @@ def test_a_socket_that_somebody_keeps_is_used_and_stays(context: ZmqContext) -> 
             assert pull.recv() == turn
             pull.close()
             push.close()
+            # A socket that is closed may go on accepting until its context has ended.
+            context.term()
 
 
 def test_an_address_of_another_host_is_named(context: ZmqContext) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from fustor.admin.processes import stop
+from fustor.admin.state import State
 from fustor.guardian.template import room
-from tests.support.cluster import CHECKOUT, Cluster, until
+from tests.support.cluster import CHECKOUT, PATIENCE, Cluster, until
 
 LATER = "0.2.0"
 
@@ -57,9 +57,7 @@ def program(folder: Path, change: Callable[[Path], None]) -> Path:
 def exchange(cluster: Cluster, side: str, path: Path) -> None:
     """Stop one side, and start it again of the program in ``path``, on the state that is there."""
     table = cluster.state / side / "run" / "table.json"
-    before = int(json.loads(table.read_text())["guardian"])
-    os.kill(before, signal.SIGTERM)
-    until(lambda: not os.path.exists(f"/proc/{before}"), f"the end of {side}")
+    stop(getattr(State(cluster.state), side), PATIENCE)
     environment = {**os.environ, **room(), "PYTHONPATH": str(path)}
     with (cluster.state / side / "log" / "guardian.log").open("ab") as log:
         command = [sys.executable, "-P", "-m", f"fustor.{side}.daemon", "--config", str(cluster.state / f"{side}.toml")]
@@ -74,7 +72,6 @@ def exchange(cluster: Cluster, side: str, path: Path) -> None:
         )
 
     def runs() -> bool:
-        # A guardian that ends takes its table away.
-        return table.exists() and bool(json.loads(table.read_text())["guardian"] != before)
+        return table.exists()  # a guardian that ends takes its table away
 
     until(runs, f"{side} again")
