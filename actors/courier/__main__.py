@@ -66,6 +66,10 @@ class CourierConfig:
     checks: tuple[Check, ...] = ()
     limits: BundleLimits = attrs.field(factory=BundleLimits)
 
+    def __attrs_post_init__(self) -> None:
+        if not (self.file or self.endpoint):
+            raise ConfigError("file", self.file, "the bundle's file, or the endpoint to fetch it from, is accepted")
+
 
 def trusted_keys(folder: str) -> dict[str, str]:
     """

@@ -123,7 +123,8 @@ def _whole(digest: str, known: list[str]) -> str:
     """The one digest that begins so."""
     found = [one for one in known if one.startswith(digest)]
     if len(found) != 1 or len(digest) < 4:
-        accepted = f"the beginning of one digest, or {INSTALLED}, is accepted: {', '.join(one[:16] for one in known)}"
+        there = ", ".join(one[:16] for one in known) or "Fusion has none: fustor bundle push FILE"
+        accepted = f"the beginning of one digest, or {INSTALLED}, is accepted: {there}"
         raise RequestError("DIGEST", digest, accepted)
     return found[0]
 

@@ -14,18 +14,15 @@ What this module does not do: decide, apply or keep anything.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable
 
 import attrs
 
 from fustor.fusion.config import FusionConfig
 from fustor.fusion.payloads import payloads, query_config, view_config
-from fustor.runtime.config import Shown, structure
-from fustor.runtime.document import MOST_BYTES, Software
+from fustor.runtime.document import Software, read
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.program import courier_spec
-from protocols.errors import ConfigError
 
 
 @attrs.frozen
@@ -41,20 +38,8 @@ class FusionSide:
 
 
 def parse(text: bytes, file: str = "") -> FusionSide:
-    """
-    The document in ``text``; ``file``: named in each fault.
-
-    Raises:
-        ConfigError: it is too big, or no TOML.
-        ConfigFaults: everything else that is wrong with it.
-    """
-    if len(text) > MOST_BYTES:
-        raise ConfigError("(document)", Shown(f"{len(text)} bytes"), f"at most {MOST_BYTES} bytes are accepted", file)
-    try:
-        data = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError("(document)", Shown("…"), f"it is not TOML: {error}", file) from None
-    return structure(FusionSide, data, file=file)
+    """The document of Fusion; as :func:`fustor.runtime.document.read`."""
+    return read(FusionSide, text, file)
 
 
 def render(side: FusionSide) -> str:

@@ -20,7 +20,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -31,6 +31,7 @@ from fustor.runtime.source import SourceConfig
 from protocols.errors import ConfigError
 from protocols.messages import CHUNK_BYTES
 
+T = TypeVar("T")
 #: Bytes of a document: it travels in one message.
 MOST_BYTES = CHUNK_BYTES
 #: Sources of one agent.
@@ -89,9 +90,9 @@ def digest_of(text: bytes) -> str:
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def parse(text: bytes, file: str = "") -> DataSide:
+def read(cls: type[T], text: bytes, file: str = "") -> T:
     """
-    The document in ``text``.
+    What the document in ``text`` says, as an instance of attrs class ``cls``.
 
     Args:
         file: named in each fault.
@@ -106,7 +107,12 @@ def parse(text: bytes, file: str = "") -> DataSide:
         data = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError("(document)", Shown("…"), f"it is not TOML: {error}", file) from None
-    return structure(DataSide, data, file=file)
+    return structure(cls, data, file=file)
+
+
+def parse(text: bytes, file: str = "") -> DataSide:
+    """The document of an agent; as :func:`read`."""
+    return read(DataSide, text, file)
 
 
 def check(side: DataSide) -> list[str]:

@@ -19,3 +19,8 @@ def test_the_beginning_of_one_digest_is_enough() -> None:
 def test_anything_else_is_refused_with_what_there_is(digest: str) -> None:
     with pytest.raises(RequestError, match="ab1200"):
         _whole(digest, KNOWN)
+
+
+def test_where_there_is_none_it_says_how_to_have_one() -> None:
+    with pytest.raises(RequestError, match="fustor bundle push FILE"):
+        _whole("ab12", [])

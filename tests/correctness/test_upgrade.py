@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.cluster import Cluster, Poller, until
-from tests.support.programs import broken, made, push, trust, version
+from tests.support.programs import broken, made, push, trust, upgradable, version
 
 LIMITS = """
 [limits.probation]
@@ -29,18 +29,8 @@ stop_seconds = 2.0
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    folder = tmp_path_factory.mktemp("cluster")
-    root = folder / "root"
-    for number in range(20):
-        (root / f"d{number}").mkdir(parents=True)
-        (root / f"d{number}/f").touch()
-    made = Cluster(root, folder / "state", source="scanners = 1", limits=LIMITS)
-    try:
-        made.command("bundle", "keygen", "--output", str(folder / "release.key"))
-        made.settled()
+    with upgradable(tmp_path_factory.mktemp("cluster"), limits=LIMITS) as made:
         yield made
-    finally:
-        made.down()
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,28 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.cluster import CHECKOUT, Cluster
+
+
+@contextmanager
+def upgradable(folder: Path, **options: Any) -> Iterator[Cluster]:
+    """A settled Fustor on a small tree in ``folder``, with a release key beside it that nobody trusts yet."""
+    root = folder / "root"
+    for number in range(20):
+        (root / f"d{number}").mkdir(parents=True)
+        (root / f"d{number}/f").touch()
+    cluster = Cluster(root, folder / "state", source="scanners = 1", **options)
+    try:
+        cluster.command("bundle", "keygen", "--output", str(folder / "release.key"))
+        cluster.settled()
+        yield cluster
+    finally:
+        cluster.down()
 
 
 def trust(cluster: Cluster, side: str, key: Path) -> None:

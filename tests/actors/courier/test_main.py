@@ -80,3 +80,8 @@ def test_nobody_is_trusted_without_a_key(config: CourierConfig, tmp_path: Path) 
 def test_a_digest_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigFaults, match="digest"):
         build({"digest": "x", "versions": "", "release_keys": "", "endpoint": "", "server_key": "", "key_file": ""})
+
+
+def test_it_has_to_come_from_somewhere() -> None:
+    with pytest.raises(ConfigFaults, match="endpoint to fetch it from"):
+        build({"digest": "a" * 64, "versions": "", "release_keys": ""})
