@@ -67,14 +67,19 @@ class Lives:
             found.update({pid: (side.name, name) for pid, name in members(side).items() if name})
         return found
 
+    def tokens(self) -> dict[bytes, Who]:
+        """Token → side and name of those who neither exit nor change while they are looked at."""
+        before = self.members()
+        lives = {pid: token(pid) for pid in before if not ending(pid)}
+        after = self.members()
+        return {life: before[pid] for pid, life in lives.items() if after.get(pid) == before[pid]}
+
     def twice(self) -> list[Who]:
         """
         Who was started twice, and both run: two tokens. A child before its exec looks like its parent; one that was
-        killed needs a moment to be gone.
+        killed needs a moment to be gone; and a child of a template may take on its name between two looks.
         """
-        running = ((pid, who) for pid, who in self.members().items() if who[1] != GUARDIAN and not ending(pid))
-        lives = {(*who, token(pid)) for pid, who in running}
-        counts = Counter((side, name) for side, name, life in lives if life)
+        counts = Counter(who for life, who in self.tokens().items() if life and who[1] != GUARDIAN)
         return [who for who, count in counts.items() if count > 1]
 
     def is_able(self, pid: int, side: str) -> bool:
