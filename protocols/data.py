@@ -18,6 +18,7 @@ What moves where::
 
     watcher  → scanner    PUSH  [Work]
     scanner  → watcher    PUSH  [Found, rows]            or [Stuck], [Unstuck]
+    watcher  ↔ parser     see :mod:`protocols.parsing`
     watcher  → syncer     PUSH  [[epoch, number, incarnation of the syncer], Item, rows]
     syncer   → watcher    PUSH  [SyncerHello], [Applied]
     syncer   → view       PUSH  [Batch, Item, rows, Item, rows, …]
@@ -242,7 +243,47 @@ class Watermark:
     counts: dict[str, int] = {}  # noqa: RUF012 - frozen, never mutated
 
 
-Operation = Listing | Names | Moved | Root | Watermark
+@record
+class Attributes:
+    """
+    Operation: what a parser has found in files of directory ``dir``, see :mod:`protocols.parsing`.
+
+    Attributes:
+        dir: id.
+        parser: whose attributes these are; those of other parsers stay.
+        found: name, size, mtime_ns, ctime_ns, ino, JSON text of each file: they hold for as long as the file is that
+            one. An empty text: it has none.
+        lo, hi: nothing was found in other files with names in [lo, hi); hi None is the end.
+    """
+
+    dir: int
+    parser: str
+    found: tuple[tuple[bytes, int, int, int, int, bytes], ...]
+    lo: bytes = b""
+    hi: bytes | None = b""
+
+
+@record
+class Parsers:
+    """Operation: the source has these parsers from now on; attributes of others go with the next listing of their
+    directory."""
+
+    names: tuple[str, ...]
+
+
+Operation = Listing | Names | Moved | Root | Watermark | Attributes | Parsers
+
+
+#: Which field of an item has the operations of a kind.
+_KINDS: dict[type, str] = {
+    Listing: "listing",
+    Names: "names",
+    Moved: "moved",
+    Root: "root",
+    Watermark: "watermark",
+    Attributes: "attributes",
+    Parsers: "parsers",
+}
 
 
 @message("item")
@@ -253,7 +294,8 @@ class Item:
     Attributes:
         epoch: data epoch: grows with every start of a watcher's sequence.
         number: 1, 2, 3, … without holes within an epoch.
-        listing, names, moved, root, watermark: the operations of each kind with their place in the order of all.
+        listing, names, moved, root, watermark, attributes, parsers: the operations of each kind with their place in the
+            order of all.
     """
 
     epoch: int
@@ -263,32 +305,20 @@ class Item:
     moved: tuple[tuple[int, Moved], ...] = ()
     root: tuple[tuple[int, Root], ...] = ()
     watermark: tuple[tuple[int, Watermark], ...] = ()
+    attributes: tuple[tuple[int, Attributes], ...] = ()
+    parsers: tuple[tuple[int, Parsers], ...] = ()
 
     @classmethod
     def of(cls, epoch: int, number: int, ops: list[Operation]) -> Item:
         """An item with ``ops`` in this order."""
-        kinds: dict[type, list[Any]] = {Listing: [], Names: [], Moved: [], Root: [], Watermark: []}
+        kinds: dict[type, list[Any]] = {kind: [] for kind in _KINDS}
         for place, op in enumerate(ops):
             kinds[type(op)].append((place, op))
-        return cls(
-            epoch=epoch,
-            number=number,
-            listing=tuple(kinds[Listing]),
-            names=tuple(kinds[Names]),
-            moved=tuple(kinds[Moved]),
-            root=tuple(kinds[Root]),
-            watermark=tuple(kinds[Watermark]),
-        )
+        return cls(epoch=epoch, number=number, **{name: tuple(kinds[kind]) for kind, name in _KINDS.items()})
 
     def ops(self) -> list[Operation]:
         """The operations in the order in which they apply; rows frame index = rank among Listing and Names."""
-        places: list[tuple[int, Operation]] = [
-            *self.listing,
-            *self.names,
-            *self.moved,
-            *self.root,
-            *self.watermark,
-        ]
+        places: list[tuple[int, Operation]] = [one for name in _KINDS.values() for one in getattr(self, name)]
         places.sort(key=lambda pair: pair[0])
         return [op for _, op in places]
 

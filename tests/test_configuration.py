@@ -24,6 +24,7 @@ SECTIONS = {
     "[[views.sources]]": "fustor.fusion.config:ViewSource",
     "[agent]": "fustor.agent.config:AgentSection",
     "[[sources]]": "fustor.runtime.source:SourceConfig",
+    "[[sources.parsers]]": "fustor.runtime.source:ParserConfig",
     "[software]": "fustor.runtime.document:Software",
     "[deny]": "fustor.agent.config:DenySection",
     "[limits.shell.ladder]": "protocols.ladder:LadderPolicy",
@@ -43,6 +44,7 @@ SECTIONS = {
     "[limits.watcher]": "actors.watcher.limits:WatcherLimits",
     "[limits.scanner]": "actors.scanner.worker:ScannerLimits",
     "[limits.syncer]": "actors.syncer.__main__:SyncerLimits",
+    "[limits.parser]": "actors.parser.config:ParserLimits",
     "[limits.view]": "actors.view.config:ViewLimits",
     "[limits.query]": "actors.query.config:QueryLimits",
 }

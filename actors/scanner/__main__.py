@@ -11,11 +11,8 @@ from typing import Any, NoReturn
 import attrs
 import zmq
 
-from actors.scanner.denied import denied
-from actors.scanner.forbidden import Forbidden
 from actors.scanner.look import Looker, Place
 from actors.scanner.mounts import Mounts
-from actors.scanner.patterns import compile_patterns
 from actors.scanner.worker import ScannerLimits, Worker
 from fustor.runtime.actor import Host, run_blocking_actor
 from fustor.runtime.config import between, structure
@@ -23,6 +20,9 @@ from fustor.runtime.deny import DataDeny
 from fustor.runtime.handling import note_of
 from fustor.runtime.sockets import open_socket
 from fustor.runtime.source import MAX_SCANNERS, SourceConfig
+from fustor.selection.denied import denied
+from fustor.selection.forbidden import Forbidden
+from fustor.selection.patterns import compile_patterns
 from protocols.codec import DATA_LIMITS
 
 
@@ -31,7 +31,7 @@ class ScannerConfig:
     """
     What a scanner is told: its source, its number among the source's scanners, what the host denies, a digest of what
     decides which entries belong to the source, its limits, and what it must not touch (see
-    :mod:`actors.scanner.forbidden`). What was released needs no asking: ``again`` is not used.
+    :mod:`fustor.selection.forbidden`). What was released needs no asking: ``again`` is not used.
     """
 
     source: SourceConfig

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 
 import attrs
 
-from actors.scanner.denied import Denied
-from actors.scanner.forbidden import Forbidden, item_of
 from actors.scanner.mounts import Mounts
 from fustor.runtime.handling import Handling
+from fustor.selection.denied import Denied
+from fustor.selection.forbidden import Forbidden, item_of
+from fustor.selection.patterns import Takes
 from protocols.data import FAILED, LOST, OK, QUARANTINED, SAME, Result, Row, Task
 
 #: From this many entries on a listing is sorted and sent in parts of this size.
@@ -32,8 +33,6 @@ _STEP = 3000
 
 Part = tuple[Result, list[Row]]
 AddWatch = Callable[[int], int]
-#: Whether an entry (path below the root, is it a directory) belongs to the source.
-Takes = Callable[[bytes, bool], bool]
 
 
 @attrs.define

@@ -36,6 +36,7 @@ from protocols.codec import DATA_LIMITS, decode, encode, pack, unpack
 from protocols.data import Applied, Found, Stuck, SyncerHello, Unstuck
 from protocols.errors import DecodeError, MachineError, ProtocolError
 from protocols.looks import DONE, REFUSED, WHOLE, Findings, Look, Looked
+from protocols.parsing import Parsed, ParserHello, ParserWork
 
 #: Bytes of one read of inotify: several thousand records.
 _READ = 1 << 18
@@ -48,7 +49,7 @@ class WatcherConfig:
     """
     What a watcher is told: its source, a folder for its state, its limits; a digest of what decides which entries are
     the source's, which its scanners must have too; and what the host denies, which they leave out: when that changes
-    everything has to be looked at again.
+    everything has to be looked at again. ``parsers`` are the names of those that the source has.
     """
 
     source: SourceConfig
@@ -56,6 +57,32 @@ class WatcherConfig:
     deny: DataDeny = attrs.Factory(DataDeny)
     rules: str = ""
     limits: WatcherLimits = attrs.Factory(WatcherLimits)
+    parsers: tuple[str, ...] = ()
+
+
+#: What comes on the socket of scanners, syncer and parsers.
+_MESSAGES = (Found, Stuck, Unstuck, Applied, SyncerHello, ParserHello, Parsed)
+#: Directories of one work for a parser.
+_PARSER_DIRECTORIES = 64
+
+
+@attrs.define(eq=False)
+class Parsing:
+    """
+    A parser, as it was heard of.
+
+    Attributes:
+        mesh: where it takes its work from.
+        incarnation, rules: as it says.
+        number: of the last work that it was given.
+        busy: it has not said that it has done it.
+    """
+
+    mesh: MeshSocket
+    incarnation: str = ""
+    rules: str = ""
+    number: int = 0
+    busy: bool = False
 
 
 @attrs.define
@@ -116,6 +143,7 @@ class Watcher:
         self._uplink = MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://uplink.{source.name}", hwm=64))
         self._path = f"inotify.{source.name}"
         self._core = self._new_core()
+        self._parsers: dict[str, Parsing] = {}
         self._inotify = INotify(nonblocking=True)
         self._connections: dict[int, socket.socket] = {}
         self._syncer = ""
@@ -130,7 +158,9 @@ class Watcher:
         return MeshSocket(open_socket(self._context, zmq.PUSH, bind=endpoint, hwm=16)), endpoint
 
     def adjust(self, config: dict[str, Any]) -> bool:
-        """Bounds, audit periods and the number of scanners change while it works; for the rest it begins anew."""
+        """
+        Bounds, audit periods, parsers and the number of scanners change while it works; for the rest it begins anew.
+        """
         new, told = structure(WatcherConfig, config), self._config
         source = attrs.evolve(
             new.source,
@@ -138,9 +168,12 @@ class Watcher:
             fast_audit_seconds=told.source.fast_audit_seconds,
             full_audit_seconds=told.source.full_audit_seconds,
         )
-        if attrs.evolve(new, source=source, limits=told.limits) != told:
+        if attrs.evolve(new, source=source, limits=told.limits, parsers=told.parsers) != told:
             return False
         self._config = new
+        self._core.have_parsers(new.parsers)
+        for name in self._parsers.keys() - set(new.parsers):
+            self._parsers.pop(name).mesh.close()
         self._core.adjust(
             new.limits, fast_audit=new.source.fast_audit_seconds, full_audit=new.source.full_audit_seconds
         )
@@ -166,6 +199,7 @@ class Watcher:
             fast_audit=source.fast_audit_seconds,
             full_audit=source.full_audit_seconds,
             limits=self._config.limits,
+            parsers=self._config.parsers,
         )
 
     async def run(self) -> None:
@@ -188,7 +222,7 @@ class Watcher:
         finally:
             listener.close()
             self._inotify.close()
-            for mesh in (self._found, self._uplink):
+            for mesh in (self._found, self._uplink, *(parsing.mesh for parsing in self._parsers.values())):
                 mesh.close()
             self._context.term()
 
@@ -207,6 +241,10 @@ class Watcher:
             connection.shutdown(socket.SHUT_RDWR)
         self._connections.clear()
         self._sent = 0
+        for name, parsing in self._parsers.items():
+            parsing.busy = False
+            if name in self._core.news:
+                self._core.news[name].begin(parsing.rules)
 
     # -- scanners -----------------------------------------------------------------------------------------------------
 
@@ -289,7 +327,7 @@ class Watcher:
             self._pump()
 
     def _message(self, frames: list[bytes]) -> None:
-        message: object = decode(frames[0], Found, Stuck, Unstuck, Applied, SyncerHello, limits=DATA_LIMITS)
+        message: object = decode(frames[0], *_MESSAGES, limits=DATA_LIMITS)
         core = self._core
         if isinstance(message, Found):
             if len(frames) != 2:
@@ -314,6 +352,31 @@ class Watcher:
             core.acknowledged(message.epoch, message.applied)
             if message.epoch > self._memory.epoch:
                 self._memory.epoch = message.epoch
+        elif isinstance(message, ParserHello):
+            self._greet(message)
+        elif isinstance(message, Parsed):
+            core.parsed(message)
+            parsing = self._parsers.get(message.parser)
+            if parsing is not None and message.last and message.number == parsing.number:
+                parsing.busy = parsing.busy and parsing.incarnation != message.incarnation
+
+    def _greet(self, hello: ParserHello) -> None:
+        """A parser is there, or still there."""
+        news = self._core.news.get(hello.parser)
+        if news is None:
+            return  # one of the two has still to be configured
+        parsing = self._parsers.get(hello.parser)
+        if parsing is None:
+            endpoint = f"ipc://parse.{self._config.source.name}.{hello.parser}"
+            socket = open_socket(self._context, zmq.PUSH, bind=endpoint, hwm=16)
+            parsing = self._parsers[hello.parser] = Parsing(MeshSocket(socket))
+        if (hello.incarnation, hello.rules) != (parsing.incarnation, parsing.rules):
+            parsing.incarnation, parsing.rules, parsing.busy = hello.incarnation, hello.rules, False
+            news.begin(hello.rules)
+        elif parsing.busy and (hello.epoch, hello.taken) < (self._core.epoch, parsing.number):
+            # What was sent to it is lost, or on its way; to have it twice does no harm.
+            parsing.busy = False
+            news.returned()
 
     def _save(self) -> None:
         try:
@@ -418,6 +481,15 @@ class Watcher:
             except trio.WouldBlock:
                 # Its socket is full or just gone: end the connection, everything it had is handed out again.
                 self._connections[slot].shutdown(socket.SHUT_RDWR)
+        for name, parsing in self._parsers.items():
+            if not parsing.busy and name in core.news and (dirs := core.parser_work(name, _PARSER_DIRECTORIES)):
+                parsing.number += 1
+                parsing.busy = True
+                directories = ParserWork(
+                    incarnation=parsing.incarnation, epoch=core.epoch, number=parsing.number, dirs=dirs
+                )
+                with contextlib.suppress(trio.WouldBlock):  # its next hello says that it has not got it
+                    parsing.mesh.send_nowait([encode(directories)])
         core.tick(time.monotonic(), time.time_ns())
         while core.looks.ended:
             self._tell(core.looks.ended.pop())

@@ -40,6 +40,7 @@ class Audits:
         self._last: float | None = None
         self._allowance = 0.0
         self._full_credit = 0.0
+        self._hurry = False
         self.finished = 0
 
     def adjust(self, *, fast_period: float, full_period: float, per_second: int) -> None:
@@ -65,8 +66,13 @@ class Audits:
         if self._full is not None and self._full.done(self._table):
             self.finished = self._full.began
             self._full = None
+            self._hurry = False
         if self._full is None:
             self._full = Sweep(full=True, began=wall)
+
+    def everything(self) -> None:
+        """Begin to look at everything, as fast as both together may."""
+        self._full, self._hurry = None, True
 
     def take(self, most: int, take: Callable[[Sweep, int], list[T]]) -> list[T]:
         """Up to ``most`` tasks that may be done now; ``take`` makes them of a sweep."""
@@ -74,10 +80,11 @@ class Audits:
         if self._fast is not None and self._allowance >= 1:
             taken += take(self._fast, int(min(self._allowance, most)))
             self._allowance -= len(taken)
-        room = int(min(self._allowance, self._full_credit, most - len(taken)))
+        credit = self._allowance if self._hurry else self._full_credit
+        room = int(min(self._allowance, credit, most - len(taken)))
         if self._full is not None and room > 0:
             full = take(self._full, room)
             self._allowance -= len(full)
-            self._full_credit -= len(full)
+            self._full_credit = max(0.0, self._full_credit - len(full))
             taken += full
         return taken

@@ -29,13 +29,29 @@ from actors.watcher.audits import Audits
 from actors.watcher.limits import WatcherLimits
 from actors.watcher.links import HardLinks, Place
 from actors.watcher.looks import Looks, LookState
+from actors.watcher.news import News
 from actors.watcher.pending import NO_PHASE, Phases
 from actors.watcher.portions import Portion
 from actors.watcher.sweep import Sweep
 from actors.watcher.table import CROSSED, FAILED, HUNG, LISTED, QUEUED, ROOT, UNWATCHED, DirTable
 from protocols import data
 from protocols.codec import encode, pack
-from protocols.data import Found, Item, Listing, Moved, Names, Operation, Result, Root, Task, Watermark, Work
+from protocols.data import (
+    Attributes,
+    Found,
+    Item,
+    Listing,
+    Moved,
+    Names,
+    Operation,
+    Parsers,
+    Result,
+    Root,
+    Task,
+    Watermark,
+    Work,
+)
+from protocols.parsing import Parsed, ParserDir
 
 #: The pending "name" that stands for the directory's own attributes.
 OWN = b""
@@ -101,6 +117,7 @@ class WatcherCore:
         fast_audit: float = 600.0,
         full_audit: float = 86_400.0,
         limits: WatcherLimits | None = None,
+        parsers: Iterable[str] = (),
     ) -> None:
         self.epoch = epoch
         self.limits = limits or WatcherLimits()
@@ -116,6 +133,7 @@ class WatcherCore:
         self.was_mount = was_mount
         self.mount = False
         self.counters = {"events": 0, "found": 0, "listed": 0, "overflows": 0, "items": 0, "moves": 0, "late": 0}
+        self.counters["parsed"] = 0
         self._relink = relink
         self._stack: list[int] = []
         self._list_phase: dict[int, int] = {}
@@ -160,7 +178,9 @@ class WatcherCore:
         self._scanned = False
         self._fstype = ""
         self._began_wall = 0
-        self._emit([Root(self.table.id_of(ROOT))])
+        #: By parser of the source: what it has still to hear of.
+        self.news: dict[str, News] = {name: News(self.table) for name in parsers}
+        self._emit([Root(self.table.id_of(ROOT)), Parsers(tuple(self.news))])
         self._queue(ROOT, self.phases.begin())
 
     def adjust(self, limits: WatcherLimits, *, fast_audit: float, full_audit: float) -> None:
@@ -171,6 +191,15 @@ class WatcherCore:
         self._dirs.adjust(limits.dirs_per_work, limits.work_seconds)
         self._names.adjust(limits.names_per_work, limits.work_seconds)
         self._audits.adjust(fast_period=fast_audit, full_period=full_audit, per_second=limits.audit_dirs_per_second)
+
+    def have_parsers(self, names: Iterable[str]) -> None:
+        """These are the parsers from now on. What others have found goes with a pass through everything."""
+        before, self.news = self.news, {name: self.news.get(name) or News(self.table) for name in names}
+        if before.keys() == self.news.keys():
+            return
+        self._emit([Parsers(tuple(self.news))])
+        if before.keys() - self.news.keys():
+            self._audits.everything()
 
     # -- events -------------------------------------------------------------------------------------------------------
 
@@ -279,6 +308,8 @@ class WatcherCore:
         table.move(index, parent, name)
         self.counters["moves"] += 1
         self._emit([Moved(table.id_of(index), table.id_of(parent), name)])
+        for news in self.news.values():
+            news.below(index)
         self._watch_again(index, self.phases.begin())
 
     def _watch_again(self, index: int, phase: int) -> None:
@@ -742,6 +773,8 @@ class WatcherCore:
                 self._failed.pop(index, None)
             self.counters["listed"] += 1
             self._finish(index, flight)
+            for news in self.news.values():
+                news.touched(index)
 
     def _looked(self, index: int, flight: Flight, result: Result, ops: list[Operation]) -> None:
         table = self.table
@@ -782,6 +815,8 @@ class WatcherCore:
                 self.phases.end(max(phase, older))
                 flight.touched[name] = (min(phase, older), True)
             self._finish(index, flight)
+            for news in self.news.values():
+                news.touched(index, names.keys() - gone - directories - ignore - {OWN})
 
     def _subdirectory(self, parent: int, name: bytes, dev: int, ino: int, phase: int, crossed: bool) -> int:
         """The index of the directory that was seen as ``name``: the known one, or a new one that is to be listed."""
@@ -931,6 +966,34 @@ class WatcherCore:
                 self._touch(index, name, phase=None if phase == NO_PHASE else self.phases.more(phase))
             else:
                 self._links.forget(place)  # it went with its directory
+
+    # -- parsers -----------------------------------------------------------------------------------------------------
+
+    def parser_work(self, name: str, most: int) -> tuple[ParserDir, ...]:
+        """
+        At most so many directories for a parser; what it was given before is done. None while the tree is not known
+        yet, or the view has more to do than it can: what is found in files never stands in the way of what is there.
+        """
+        if not self._scanned or self.offline or self.over or not self.has_room:
+            return ()
+        found = []
+        for dir_id, names in self.news[name].take(most):
+            path = self.table.path(self.table.index_of(dir_id))
+            found.append(ParserDir(dir_id, path, None if names is None else tuple(names)))
+        return tuple(found)
+
+    def parsed(self, parsed: Parsed) -> None:
+        """What a parser has found, if it is still of any use."""
+        if parsed.epoch != self.epoch or parsed.parser not in self.news:
+            return
+        ops: list[Operation] = [
+            Attributes(part.dir, parsed.parser, part.found, part.lo, part.hi)
+            for part in parsed.parts
+            if self.table.index_of(part.dir)
+        ]
+        if ops:
+            self.counters["parsed"] += sum(len(part.found) for part in parsed.parts)
+            self._emit(ops)
 
     # -- storage that does not answer ---------------------------------------------------------------------------------
 

@@ -78,12 +78,13 @@ class AgentProcesses:
     ``[limits.process]``: what each process of a kind may use.
 
     Attributes:
-        watcher, scanner, syncer: the kinds.
+        watcher, scanner, syncer, parser: the kinds.
     """
 
     watcher: LargeProcessLimits = attrs.field(factory=LargeProcessLimits)
     scanner: ProcessLimits = attrs.field(factory=ProcessLimits)
     syncer: ProcessLimits = attrs.field(factory=ProcessLimits)
+    parser: ProcessLimits = attrs.field(factory=ProcessLimits)
 
 
 @attrs.frozen
@@ -101,7 +102,7 @@ class AgentLimits:
         events: what is kept of what happened.
         groups: the control groups by which the kernel holds memory.
         quarantine: when work that kills whoever handles it is left alone.
-        watcher, scanner, syncer: passed on to these payloads, which validate them.
+        watcher, scanner, syncer, parser: passed on to these payloads, which validate them.
     """
 
     guardian: GuardianLimits = attrs.field(factory=GuardianLimits)
@@ -116,6 +117,7 @@ class AgentLimits:
     watcher: dict[str, Any] = attrs.Factory(dict)
     scanner: dict[str, Any] = attrs.Factory(dict)
     syncer: dict[str, Any] = attrs.Factory(dict)
+    parser: dict[str, Any] = attrs.Factory(dict)
 
 
 def _kinds(instance: object, attribute: attrs.Attribute[tuple[str, ...]], value: tuple[str, ...]) -> None:
@@ -181,7 +183,7 @@ class AgentConfig:
     def data_side(self) -> DataSide:
         """What the file says of the data side: it holds until Fusion desires something else."""
         limits = self.limits
-        return DataSide(self.sources, DataLimits(limits.watcher, limits.scanner, limits.syncer))
+        return DataSide(self.sources, DataLimits(limits.watcher, limits.scanner, limits.syncer, limits.parser))
 
     def __attrs_post_init__(self) -> None:
         checks.distinct("sources", [source.name for source in self.sources], "names of sources")

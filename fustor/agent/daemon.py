@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from fustor.agent.config import AgentConfig, build
-from fustor.agent.payloads import scanner_config
+from fustor.agent.payloads import parser_config, scanner_config
 from fustor.runtime import daemon
 from fustor.runtime.config import ConfigFaults, read_toml
 from fustor.runtime.keys import load_or_create, write_public
@@ -80,7 +80,10 @@ def configure(arguments: argparse.Namespace) -> AgentConfig:
 
 
 def check_sources(config: AgentConfig, file: str) -> list[str]:
-    """What the scanners would refuse of each source in ``file``, asked in a process that may crash on a bad pattern."""
+    """
+    What scanners and parsers would refuse of each source in ``file``, asked in processes that may crash on a bad
+    pattern.
+    """
     if importlib.util.find_spec("actors.scanner") is None:
         return []
     faults: list[str] = []
@@ -88,6 +91,9 @@ def check_sources(config: AgentConfig, file: str) -> list[str]:
     for index, source in enumerate(config.sources):
         asked = scanner_config(config, config.data_side, source, 0)
         said = daemon.check_payload("actors.scanner", asked)
+        for parser in source.parsers:
+            asked = parser_config(config, config.data_side, source, parser)
+            said += [f"{parser.name}: {fault}" for fault in daemon.check_payload("actors.parser", asked)]
         faults += [f"{prefix}sources[{index}] ({source.name}): {fault}" for fault in said]
     return faults
 
@@ -118,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "fustor.agent",
             attrs.asdict(config),
             listen={},
-            template=("fustor.agent", "actors.watcher", "actors.scanner", "actors.syncer"),
+            template=("fustor.agent", "actors.watcher", "actors.scanner", "actors.syncer", "actors.parser"),
             grace_seconds=15.0,
             limits=config.limits.guardian,
             supervised=arguments.supervised,

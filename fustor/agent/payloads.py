@@ -1,5 +1,6 @@
 """
-The payloads an agent wants: per source a watcher, its scanners, and a syncer once Fusion has said where to send.
+The payloads an agent wants: per source a watcher, its scanners and parsers, and a syncer once Fusion has
+said where to send.
 
 What this module does not do: start or validate them.
 """
@@ -20,11 +21,18 @@ from fustor.runtime.document import DataSide
 from fustor.runtime.endpoint import parse_endpoint
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.program import courier_spec, program_folder
-from fustor.runtime.source import SourceConfig
+from fustor.runtime.source import ParserConfig, SourceConfig, told
 from protocols.messages import BUNDLES, Endpoints
 
 #: Stop order: who makes items first, who delivers them last.
 _WATCHER, _SCANNER, _SYNCER = 0, 1, 2
+_PARSER = _SCANNER
+
+
+def _way_of(program: str, parser: ParserConfig) -> str:
+    """A digest of what reads files: what kills one version, another one may read, so it is tried again."""
+    content = json.dumps([os.path.basename(program), attrs.asdict(parser)], sort_keys=True)
+    return hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
 
 
 def rules_of(source: SourceConfig, deny: Mapping[str, Any]) -> str:
@@ -54,6 +62,8 @@ def courier(config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints])
     for source in side.sources:
         checks.append({"module": "actors.watcher", "config": watcher_config(config, side, source)})
         checks.append({"module": "actors.scanner", "config": scanner_config(config, side, source, 0)})
+        for parser in source.parsers:
+            checks.append({"module": "actors.parser", "config": parser_config(config, side, source, parser)})
     way = {
         "endpoint": parse_endpoint(there.data).reached_by(host).zmq,
         "server_key": there.server_key,
@@ -66,11 +76,13 @@ def watcher_config(config: AgentConfig, side: DataSide, source: SourceConfig) ->
     """What the watcher of ``source`` is told."""
     deny = config.deny.data
     return {
-        "source": attrs.asdict(source),
+        "source": told(source),
         "state": state_folder(config, source.name),
         "deny": deny,
         "rules": rules_of(source, deny),
         "limits": side.limits.watcher,
+        # Watchers of programs before 0.2 know no parsers: they are not told of none.
+        **({"parsers": [parser.name for parser in source.parsers]} if source.parsers else {}),
     }
 
 
@@ -78,11 +90,22 @@ def scanner_config(config: AgentConfig, side: DataSide, source: SourceConfig, sl
     """What scanner ``slot`` of ``source`` is told."""
     deny = config.deny.data
     return {
-        "source": attrs.asdict(source),
+        "source": told(source),
         "slot": slot,
         "deny": deny,
         "rules": rules_of(source, deny),
         "limits": side.limits.scanner,
+    }
+
+
+def parser_config(config: AgentConfig, side: DataSide, source: SourceConfig, parser: ParserConfig) -> dict[str, Any]:
+    """What ``parser`` of ``source`` is told."""
+    return {
+        "source": told(source),
+        "parser": attrs.asdict(parser),
+        "state": state_folder(config, source.name),
+        "deny": config.deny.data,
+        "limits": side.limits.parser,
     }
 
 
@@ -124,33 +147,47 @@ def payloads(
     limits = config.limits.process
     wanted: list[PayloadSpec] = []
     for source in side.sources:
-        told = watcher_config(config, side, source)
+        own = watcher_config(config, side, source)
         name = f"watcher.{source.name}"
         wanted.append(
-            PayloadSpec(name, argv("watcher"), told, stop_rank=_WATCHER, program=program, limits=limits.watcher)
+            PayloadSpec(name, argv("watcher"), own, stop_rank=_WATCHER, program=program, limits=limits.watcher)
         )
         for slot in range(source.scanners):
-            told = scanner_config(config, side, source, slot)
+            own = scanner_config(config, side, source, slot)
             name = f"scanner.{source.name}.{slot}"
             wanted.append(
                 PayloadSpec(
                     name,
                     argv("scanner"),
-                    told,
+                    own,
                     stop_rank=_SCANNER,
                     group=f"scanner.{source.name}",
                     program=program,
                     limits=limits.scanner,
                 )
             )
+        for parser in source.parsers:
+            own = parser_config(config, side, source, parser)
+            name = f"parser.{source.name}.{parser.name}"
+            wanted.append(
+                PayloadSpec(
+                    name,
+                    argv("parser"),
+                    own,
+                    stop_rank=_PARSER,
+                    group=f"{name}@{_way_of(program, parser)}",
+                    program=program,
+                    limits=limits.parser,
+                )
+            )
         if source.name in known and not superseded:
-            told = syncer_config(config, side, known[source.name])
+            own = syncer_config(config, side, known[source.name])
             name = f"syncer.{source.name}"
             wanted.append(
                 PayloadSpec(
                     name,
                     argv("syncer"),
-                    told,
+                    own,
                     stop_rank=_SYNCER,
                     group=name,
                     program=program,

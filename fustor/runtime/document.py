@@ -5,7 +5,7 @@ A document: the whole configuration of an agent's data side, as people write it 
 
     sources = []            # required: an empty list means that nothing is indexed
     [[sources]]             # or some of them, as in agent.toml
-    [limits.watcher]        # limits of the data side: watcher, scanner, syncer
+    [limits.watcher]        # limits of the data side: watcher, scanner, syncer, parser
     [software]              # which program its payloads run
     bundle = "<digest>"     # of a bundle that Fusion has; empty or left out: what is installed on the host
     [deny]                  # no: what a host denies, its identity, keys, endpoints and supervision are its own
@@ -27,7 +27,7 @@ import attrs
 from fustor.runtime import checks
 from fustor.runtime.config import Shown, matching, structure
 from fustor.runtime.daemon import check_payload
-from fustor.runtime.source import SourceConfig
+from fustor.runtime.source import ParserConfig, SourceConfig, told
 from protocols.errors import ConfigError
 from protocols.messages import CHUNK_BYTES
 
@@ -52,6 +52,7 @@ class DataLimits:
     watcher: dict[str, Any] = attrs.Factory(dict)
     scanner: dict[str, Any] = attrs.Factory(dict)
     syncer: dict[str, Any] = attrs.Factory(dict)
+    parser: dict[str, Any] = attrs.Factory(dict)
 
 
 @attrs.frozen
@@ -125,14 +126,29 @@ def check(side: DataSide) -> list[str]:
     faults: list[str] = []
     limits, plain = side.limits, SourceConfig(name="none", root="/")
     if limits.scanner:
-        asked = {"source": attrs.asdict(plain), "slot": 0, "limits": limits.scanner}
+        asked = {"source": told(plain), "slot": 0, "limits": limits.scanner}
         faults += _named(check_payload("actors.scanner", asked), "", "limits.scanner")
     for index, source in enumerate(side.sources):
         if source.include or source.exclude or source.include_regex or source.exclude_regex:
-            asked = {"source": attrs.asdict(source), "slot": 0, "limits": {}}
+            asked = {"source": told(source), "slot": 0, "limits": {}}
             faults += _named(check_payload("actors.scanner", asked), f"sources[{index}]", "")
+        for place, parser in enumerate(source.parsers):
+            asked = {"source": told(plain), "parser": attrs.asdict(parser), "state": "/", "limits": {}}
+            said = check_payload("actors.parser", asked)
+            if side.software.bundle:
+                # The format may be one of the bundle; whoever runs that says whether it is.
+                said = [fault for fault in said if not fault.startswith("format ")]
+            faults += [f"sources[{index}].parsers[{place}].{fault}" for fault in said]
+    if limits.parser:
+        asked = {
+            "source": told(plain),
+            "parser": {"name": "none", "format": "mime"},
+            "state": "/",
+            "limits": limits.parser,
+        }
+        faults += _named(check_payload("actors.parser", asked), "", "limits.parser")
     if limits.watcher:
-        asked = {"source": attrs.asdict(plain), "state": "/", "limits": limits.watcher}
+        asked = {"source": told(plain), "state": "/", "limits": limits.watcher}
         faults += _named(check_payload("actors.watcher", asked), "", "limits.watcher")
     if limits.syncer:
         faults += _named(check_payload("actors.syncer", _SYNCER | {"limits": limits.syncer}), "", "limits.syncer")
@@ -174,8 +190,14 @@ def render(side: DataSide) -> str:
         lines += ["[[sources]]"]
         for field in attrs.fields(SourceConfig):
             value = getattr(source, field.name)
-            if value != field.default:
+            if value != field.default and field.name != "parsers":
                 lines.append(f"{field.name} = {_toml(value)}")
+        for parser in source.parsers:
+            lines += ["", "[[sources.parsers]]"]
+            for field in attrs.fields(ParserConfig):
+                value = getattr(parser, field.name)
+                if value != field.default and value != {}:
+                    lines.append(f"{field.name} = {_toml(value)}")
         lines.append("")
     for table in attrs.fields(DataLimits):
         values: dict[str, Any] = getattr(side.limits, table.name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from fustor.runtime import checks
 from fustor.runtime.config import ConfigFaults, between, matching, shorten
 from protocols.errors import ConfigError
 
@@ -48,6 +49,48 @@ def _check_patterns(instance: object, attribute: attrs.Attribute[Any], value: tu
         raise ConfigFaults(faults)
 
 
+_FORMAT = matching(r"([a-z][a-z0-9_]{0,31})?", "a name of up to 32 small letters, digits and '_', or nothing,")
+#: Parsers of one source: each is a process.
+MOST_PARSERS = 16
+
+
+def _option(value: object) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+def _check_options(instance: object, attribute: attrs.Attribute[Any], value: dict[str, Any]) -> None:
+    for key, option in value.items():
+        if not _option(option):
+            accepted = "a text, a number or a truth value is accepted"
+            raise ConfigError(f"{attribute.name}.{key}", shorten(str(option)), accepted)
+
+
+@attrs.frozen(kw_only=True)
+class ParserConfig:
+    """
+    One parser of a source: what is to be found in which of its files, see docs/parsers.md.
+
+    Attributes:
+        name: unique within the source; what it finds is called ``<name>.<key>``.
+        path: RE2 expression, searched in the path below the root: the files that it is for. Its named groups are found.
+        format: what reads the files: ``json``, ``table``, ``archive``, ``mime``, or a plug-in; empty: nothing does.
+        file_bytes: larger files are not read; 0 for none.
+        options: of the format.
+    """
+
+    name: str = attrs.field(validator=NAME)
+    path: str = ""
+    format: str = attrs.field(default="", validator=_FORMAT)
+    file_bytes: int = attrs.field(default=1 << 30, validator=between(0, 1 << 62))
+    options: dict[str, Any] = attrs.field(factory=dict, validator=_check_options)
+
+
+def _check_parsers(instance: object, attribute: attrs.Attribute[Any], value: tuple[ParserConfig, ...]) -> None:
+    if len(value) > MOST_PARSERS:
+        raise ConfigError(attribute.name, len(value), f"at most {MOST_PARSERS} parsers are accepted")
+    checks.distinct(attribute.name, [parser.name for parser in value], "names of parsers")
+
+
 @attrs.frozen(kw_only=True)
 class SourceConfig:
     """
@@ -63,6 +106,7 @@ class SourceConfig:
         scanners: processes that list directories, 1 to 64.
         fast_audit_seconds: period of the pass by directory times, 0.1 s to a year.
         full_audit_seconds: period in which everything is looked at again, 0.1 s to a year.
+        parsers: what is to be found in its files, beside their metadata.
     """
 
     name: str = attrs.field(validator=NAME)
@@ -75,3 +119,9 @@ class SourceConfig:
     scanners: int = attrs.field(default=2, validator=between(1, MAX_SCANNERS))
     fast_audit_seconds: float = attrs.field(default=600.0, validator=between(0.1, MAX_AUDIT_SECONDS))
     full_audit_seconds: float = attrs.field(default=86_400.0, validator=between(0.1, MAX_AUDIT_SECONDS))
+    parsers: tuple[ParserConfig, ...] = attrs.field(default=(), validator=_check_parsers)
+
+
+def told(source: SourceConfig) -> dict[str, Any]:
+    """What actors are told of a source as a whole: all but its parsers, each of which is told of itself."""
+    return attrs.asdict(source, filter=lambda attribute, _: attribute.name != "parsers")

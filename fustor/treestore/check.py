@@ -16,6 +16,7 @@ What this module does not do: it repairs nothing, and does not compare with any 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import lmdb
@@ -30,6 +31,7 @@ from fustor.treestore.format import (
     LISTED,
     MAX_ROWS,
     ODD_NAME,
+    PARSED,
     PARTIAL,
     PLACEHOLDER,
     ROOT_ID,
@@ -47,7 +49,8 @@ from fustor.treestore.format import (
     valid_utf8,
 )
 from fustor.treestore.reader import Reader, Snapshot, unpack_source
-from protocols.errors import MachineError
+from protocols.errors import MachineError, ProtocolError
+from protocols.parsing import check_attributes
 
 
 @attrs.define
@@ -79,6 +82,7 @@ class _Node(msgspec.Struct, forbid_unknown_fields=True):
     target: str | None = None
     target_b64: str | None = None
     unreadable: str | None = None
+    attrs: dict[str, Any] | None = None
 
 
 _decode = msgspec.json.Decoder(_Node).decode
@@ -201,6 +205,8 @@ class _Check:
                     yield f"{where}: {name!r} is a file and a directory"
                 if node.content_type == "directory" or node.content_type not in CONTENT_TYPES.values():
                     yield f"{where}: {name!r} is a {node.content_type}"
+                if node.attrs is not None:
+                    yield from self._attributes(store_id, node.attrs, f"{where}: {name!r}")
                 if node.path != "/" + node.name or row.count(PLACEHOLDER) != 1:
                     yield f"{where}: {name!r} has the path {node.path!r}"
                 start, end = find_row(text, name)
@@ -212,6 +218,19 @@ class _Check:
             directory = self._directories[store_id]
             directory.files += len(rows)
             directory.size += sum(sizes)
+
+    def _attributes(self, store_id: int, found: dict[str, Any], where: str) -> Iterator[str]:
+        if not self._directories[store_id].head.flags & PARSED:
+            yield f"{where} has attributes, and its directory does not say so"
+        by_parser: dict[str, dict[str, Any]] = {}
+        for key, value in found.items():
+            parser, _, name = key.partition(".")
+            by_parser.setdefault(parser, {})[name] = value
+        try:
+            for values in by_parser.values():
+                check_attributes(values)
+        except ProtocolError as error:
+            yield f"{where}: {error}"
 
     # -- the tree ------------------------------------------------------------------------------------------------------
 

@@ -29,11 +29,13 @@ from fustor.treestore.format import (
     LIMBO_ID,
     ODD_NAME,
     OWN,
+    PARSED,
     ROOT_ID,
     SHORTENED,
     UNSEEN,
     Attributes,
     Head,
+    Identity,
     child_key,
     head_key,
     pack_id,
@@ -166,16 +168,18 @@ class Draft:
         rows: list[Row],
         ignore: Collection[bytes] = (),
         seen: bytes = UNSEEN,
+        parsers: Collection[str] | None = None,
     ) -> None:
         """
         The files of a directory in [lo, hi) are ``rows``, see :meth:`~fustor.treestore.pages.Pages.replace`.
 
         Args:
             seen: digest of the page that says so, when it says all of the directory.
+            parsers: whose attributes may stay.
         """
         head = self.head(store_id)
         if head.files or store_id in self._filled:
-            delta = self._pages.replace(store_id, lo, hi, rows, ignore)
+            delta = self._pages.replace(store_id, lo, hi, rows, ignore, parsers)
         else:
             delta = self._pages.build(store_id, rows)
         if delta.changed:
@@ -183,6 +187,31 @@ class Draft:
             self._rollup.add(store_id, delta.files, 0, delta.size)
         if head.seen != seen:
             head.seen = seen
+            self._dirty.add(store_id)
+
+    def attribute(
+        self,
+        handle: int,
+        parser: str,
+        found: Sequence[tuple[bytes, Identity, dict[str, Any]]],
+        lo: bytes,
+        hi: bytes | None,
+    ) -> None:
+        """
+        What a parser has found in files of an agent's directory, see :meth:`~fustor.treestore.pages.Pages.attribute`;
+        nothing where that directory is not known.
+        """
+        store_id = self._handle(handle)
+        if not store_id:
+            return
+        head = self.head(store_id)
+        if not found and not head.flags & PARSED:
+            return
+        self.settle(store_id)
+        if self._pages.attribute(store_id, parser, found, lo, hi):
+            self._rollup.add(store_id)
+        if not head.flags & PARSED:
+            head.flags |= PARSED
             self._dirty.add(store_id)
 
     def empty(self, store_id: int) -> None:

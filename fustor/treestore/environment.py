@@ -54,6 +54,11 @@ def source_key(index: int) -> bytes:
     return b"source.%d" % index
 
 
+def parsers_key(index: int) -> bytes:
+    """Key in ``meta`` of the parsers that source ``index`` has, joined by commas; it is absent where it has none."""
+    return b"parsers.%d" % index
+
+
 def boottime_ns() -> int:
     """CLOCK_BOOTTIME: ns since this boot, suspend included, the same for all processes of the host."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

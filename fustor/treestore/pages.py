@@ -11,27 +11,33 @@ have been checked by the caller.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
+from typing import Any
 
 import attrs
 import lmdb
 
 from fustor.treestore.format import (
+    ATTRIBUTES,
     KEPT_KEY_NAME,
     MAX_KEY_NAME,
     MAX_ROWS,
+    Identity,
     chunk_key,
     count_rows,
     encode_rows,
+    keep_attributes,
     name_key,
     pack_chunk,
     pack_id,
+    row_identity,
     row_name,
     row_names,
     row_sizes,
     split_rows,
     unpack_chunk,
+    with_attributes,
 )
 from protocols import data
 from protocols.data import Row
@@ -96,11 +102,18 @@ class Pages:
         self._new_bytes = 0
 
     def replace(
-        self, store_id: int, lo: bytes, hi: bytes | None, rows: list[Row], ignore: Collection[bytes] = ()
+        self,
+        store_id: int,
+        lo: bytes,
+        hi: bytes | None,
+        rows: list[Row],
+        ignore: Collection[bytes] = (),
+        parsers: Collection[str] | None = None,
     ) -> Delta:
         """
         The names in [lo, hi) are exactly ``rows`` (no name twice; they are sorted in place), except that those in
-        ``ignore`` stay as they are; ``rows`` has none of them.
+        ``ignore`` stay as they are; ``rows`` has none of them. What ``parsers`` (None: any) have found in a file stays
+        for as long as its row is the same.
         """
         sort_rows(rows)
         self.flush(store_id)
@@ -121,7 +134,7 @@ class Pages:
             if whole and ignored:
                 first = bisect_left(ignored, lowest)
                 whole = first == len(ignored) or (upper is not None and ignored[first] >= upper)
-            text = encode_rows(fresh)
+            text = keep_attributes(encode_rows(fresh), old, parsers)
             count = len(fresh)
             if not whole and text != old:
                 merged = dict(zip(map(_NAME, fresh), split_rows(text), strict=True))
@@ -158,6 +171,45 @@ class Pages:
             delta.size += size
             self._write(store_id, [_Piece(lowest, old or None, text, count_rows(text))], upper)
         return delta
+
+    def attribute(
+        self,
+        store_id: int,
+        parser: str,
+        found: Sequence[tuple[bytes, Identity, dict[str, Any]]],
+        lo: bytes = b"",
+        hi: bytes | None = b"",
+    ) -> bool:
+        """
+        What a parser has found in files, by name: it is theirs if they are still what it has seen. Other files with
+        names in [lo, hi) have nothing of it.
+
+        Returns:
+            Whether anything is different now.
+        """
+        self.flush(store_id)
+        attributes = {name: (identity, values) for name, identity, values in found}
+        changed = False
+        if hi is None or lo < hi:
+            chunks = self._overlapping(store_id, lo, hi)
+            pieces = []
+            for lowest, old, _ in chunks:
+                text, count = _attributed(old, parser, attributes, lo, hi)
+                pieces.append(_Piece(lowest, old, text, count))
+            changed = any(piece.text != piece.old for piece in pieces)
+            if changed:
+                self._write(store_id, pieces, chunks[-1][2])
+            return changed
+        keys = sorted(map(name_key, attributes))
+        at = 0
+        while at < len(keys):
+            lowest, old, upper = self._holding(store_id, keys[at])
+            at = len(keys) if upper is None else max(at + 1, bisect_left(keys, upper, at))
+            text, count = _attributed(old, parser, attributes, lo, hi)
+            if text != old:
+                changed = True
+                self._write(store_id, [_Piece(lowest, old, text, count)], upper)
+        return changed
 
     @staticmethod
     def _note(delta: Delta, old: bytes, text: bytes, count: int) -> None:
@@ -312,9 +364,30 @@ def _merged(text: bytes, changes: Sequence[tuple[bytes, Row | None]]) -> tuple[b
                 del rows[at], keys[at]
                 files -= 1
             else:
-                rows[at] = next(fresh)
+                rows[at] = _kept(next(fresh), rows[at])
         elif row is not None:
             rows.insert(at, next(fresh))
             keys.insert(at, key)
             files += 1
     return b",".join(rows), files, size
+
+
+def _kept(row: bytes, old: bytes) -> bytes:
+    """A row of a name that was there before: the same file keeps its attributes."""
+    return old if old.startswith(row[:-1] + ATTRIBUTES) else row
+
+
+def _attributed(
+    text: bytes, parser: str, found: Mapping[bytes, tuple[Identity, dict[str, Any]]], lo: bytes, hi: bytes | None
+) -> tuple[bytes, int]:
+    """The text of a chunk with what a parser has found, see :meth:`Pages.attribute`; and how many rows it has."""
+    rows = split_rows(text)
+    for at, name in enumerate(row_names(text) if rows else ()):
+        row = rows[at]
+        if name in found:
+            identity, values = found[name]
+            if row_identity(row) == identity:
+                rows[at] = with_attributes(row, parser, values)
+        elif lo <= name and (hi is None or name < hi) and ATTRIBUTES in row:
+            rows[at] = with_attributes(row, parser, {})
+    return b",".join(rows), len(rows)

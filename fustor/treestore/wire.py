@@ -74,9 +74,12 @@ def _length(page: memoryview) -> int:
     raise DecodeError("rows: an array of arrays of rows is accepted")
 
 
-def digest(page: Page) -> bytes:
-    """16 bytes that no other page has."""
-    return hashlib.blake2b(page, digest_size=16).digest()
+def digest(page: Page, parsers: Sequence[str] = ()) -> bytes:
+    """16 bytes that no other page has, nor this one where a source has other ``parsers``."""
+    made = hashlib.blake2b(page, digest_size=16)
+    if parsers:
+        made.update(",".join(parsers).encode())
+    return made.digest()
 
 
 def decode_page(page: Page) -> list[Row]:

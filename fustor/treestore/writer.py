@@ -28,15 +28,28 @@ from fustor.treestore.environment import (
     close_cleanly,
     ids_name,
     open_for_writing,
+    parsers_key,
     source_key,
     translate,
 )
-from fustor.treestore.format import LISTED, OWN, PARTIAL, ROOT_ID, UNREADABLE, UNSEEN
+from fustor.treestore.format import LISTED, OWN, PARTIAL, ROOT_ID, UNREADABLE, UNSEEN, read_attributes
 from fustor.treestore.generations import Generations
 from fustor.treestore.intake import NOT_NAMES, Intake, sort_out, valid_names
 from fustor.treestore.reader import Reader, SourceStatus, pack_source, unpack_source
 from fustor.treestore.wire import Page, decode_page, digest, split_pages
-from protocols.data import NAME, QUARANTINED, Item, Listing, Moved, Names, Operation, Root, Watermark
+from protocols.data import (
+    NAME,
+    QUARANTINED,
+    Attributes,
+    Item,
+    Listing,
+    Moved,
+    Names,
+    Operation,
+    Parsers,
+    Root,
+    Watermark,
+)
 from protocols.errors import DecodeError, MachineError, ProtocolError
 
 _NO_ROWS = split_pages(b"\x91\x90")[0]
@@ -225,6 +238,8 @@ class Writer:
 
     def _load_sources(self) -> None:
         self._sources = {}
+        #: Of each source, as far as they were asked for.
+        self._parsers: dict[int, tuple[str, ...]] = {}
         with self.environment.env.begin(db=self._meta) as txn, txn.cursor() as cursor:
             found = cursor.set_range(b"source.")
             while found and cursor.key().startswith(b"source."):
@@ -280,6 +295,8 @@ class Writer:
         draft.void_ids()
         draft.end_item()
         self._txn.delete(source_key(source.index), db=self._meta)
+        self._txn.delete(parsers_key(source.index), db=self._meta)
+        self._parsers.pop(source.index, None)
         del self._sources[source.index]
         self._stale.discard(source.index)
 
@@ -344,6 +361,8 @@ class Writer:
         match op:
             case Watermark():
                 self._watermark(op)
+            case Parsers():
+                self._have_parsers(op)
             case _ if op.dir < 0 or (isinstance(op, Moved) and op.parent < 1):
                 self.counters["refused"] += 1
             case Listing() if op.dir:
@@ -354,6 +373,8 @@ class Writer:
                 self._moved(op)
             case Root() if op.dir:
                 self._root(op)
+            case Attributes() if op.dir:
+                self._attributes(op)
 
     def skip(self, index: int, epoch: int, number: int) -> None:
         """Move the position of a source over an item that can't be read at all."""
@@ -385,6 +406,32 @@ class Writer:
             arrived_ns=self._clock(),
         )
 
+    def _have_parsers(self, op: Parsers) -> None:
+        assert self._txn is not None
+        index, names = self._draft.index, tuple(sorted(set(op.names)))
+        if names != self._parsers_of(index):
+            self._txn.put(parsers_key(index), ",".join(names).encode(), db=self._meta)
+            self._parsers[index] = names
+
+    def _parsers_of(self, index: int) -> tuple[str, ...]:
+        names = self._parsers.get(index)
+        if names is None:
+            assert self._txn is not None
+            text = (self._txn.get(parsers_key(index), b"", self._meta) or b"").decode()
+            names = self._parsers[index] = tuple(filter(None, text.split(",")))
+        return names
+
+    def _attributes(self, op: Attributes) -> None:
+        if op.parser not in self._parsers_of(self._draft.index):
+            return
+        found = []
+        for name, size, mtime, ctime, ino, text in op.found:
+            try:
+                found.append((name, (size, mtime, ctime, ino), read_attributes(text, op.parser)))
+            except ProtocolError:
+                self.counters["malformed"] += 1
+        self._draft.attribute(op.dir, op.parser, found, op.lo, op.hi)
+
     def _moved(self, op: Moved) -> None:
         if not valid_names((op.name,)):
             self.counters["refused"] += 1
@@ -404,7 +451,7 @@ class Writer:
             return
         draft.settle(store_id)
         whole = not op.lo and op.hi is None
-        seen = digest(page) if whole and not op.ignore else UNSEEN
+        seen = digest(page, self._parsers_of(draft.index)) if whole and not op.ignore else UNSEEN
         same = seen == draft.head(store_id).seen != UNSEEN
         if not same or op.ids or not draft.barren(store_id):
             self._content(store_id, op, page, seen, same=same)
@@ -433,7 +480,8 @@ class Writer:
         if nameless or intake.malformed or intake.refused or intake.ignored:
             seen = UNSEEN
         if not same or seen == UNSEEN:
-            draft.replace_files(store_id, op.lo, op.hi, intake.files, intake.ignored, seen)
+            parsers = self._parsers_of(draft.index)
+            draft.replace_files(store_id, op.lo, op.hi, intake.files, intake.ignored, seen, parsers)
         children = draft.children(store_id, op.lo, op.hi)
         if children:
             staying = intake.ignored.union([row[NAME] for row, _ in intake.directories])

@@ -50,6 +50,32 @@ def test_the_syncer_is_stopped_last_and_the_watcher_first() -> None:
     assert ranks["watcher"] < ranks["scanner"] < ranks["syncer"]
 
 
+def test_each_parser_is_a_payload_and_only_where_there_are_some_the_watcher_knows() -> None:
+    plain = config()
+    parsers = [{"name": "run", "path": "(?P<a>x)"}, {"name": "table", "format": "table", "options": {"header": False}}]
+    source = {"name": "data", "root": "/srv/data", "scanners": 1, "parsers": parsers}
+    made = build({"agent": {"state": "/s"}, "sources": [source], "limits": {"parser": {"cache_bytes": 5}}})
+    specs = {p.name: p for p in payloads(made, made.data_side, [])}
+    assert list(specs) == ["watcher.data", "scanner.data.0", "parser.data.run", "parser.data.table"]
+    assert specs["watcher.data"].config["parsers"] == ["run", "table"]
+    assert "parsers" not in specs["watcher.data"].config["source"]
+    told = specs["parser.data.table"].config
+    assert (told["parser"]["format"], told["parser"]["options"]) == ("table", {"header": False})
+    assert (told["state"], told["limits"]) == ("/s/sources/data", {"cache_bytes": 5})
+    assert all("parsers" not in {**p.config, **p.config["source"]} for p in payloads(plain, plain.data_side, []))
+
+
+def test_what_kills_one_version_of_a_parser_another_is_given() -> None:
+    def group(**parser: Any) -> str:
+        source = {"name": "data", "root": "/srv/data", "parsers": [{"name": "one", "format": "json", **parser}]}
+        made = build({"agent": {"state": "/s"}, "sources": [source]})
+        return {p.name: p.group for p in payloads(made, made.data_side, [])}["parser.data.one"]
+
+    assert group() == group()
+    assert group() != group(path="x")
+    assert group().startswith("parser.data.one@")
+
+
 def test_what_each_is_told() -> None:
     told = {p.name: p.config for p in payloads(config(id="me"), config().data_side, [endpoints()])}
     assert told["watcher.data"]["state"] == "/s/sources/data"

@@ -66,6 +66,37 @@ def test_payloads_are_asked_about_what_only_they_know() -> None:
     assert all("accepted" in fault for fault in faults)
 
 
+PARSERS = b"""
+[[sources.parsers]]
+name = "run"
+path = '(?P<run>[0-9]+)'
+
+[[sources.parsers]]
+name = "table"
+format = "table"
+file_bytes = 0
+options = { header = false, delimiter = ";" }
+"""
+
+
+def test_parsers_are_rendered_as_they_were_read() -> None:
+    side = parse(SOURCE + PARSERS + b"[limits.parser]\ncache_bytes = 1048576\n")
+    assert [parser.name for parser in side.sources[0].parsers] == ["run", "table"]
+    assert parse(render(side).encode()) == side
+    assert check(side) == []
+
+
+def test_a_parser_says_what_is_wrong_and_a_bundle_may_have_the_format() -> None:
+    bad = PARSERS.replace(b"(?P<run>", b"(").replace(b'"table"\nfile', b'"unknown"\nfile')
+    side = parse(SOURCE + bad)
+    first, second = check(side)
+    assert first.startswith("sources[0].parsers[0].path = ")
+    assert second.startswith("sources[0].parsers[1].format = 'unknown'")
+    side = parse(SOURCE + bad + b'[software]\nbundle = "' + b"a" * 64 + b'"\n')
+    assert [fault.split(" ")[0] for fault in check(side)] == ["sources[0].parsers[0].path"]
+    assert check(parse(SOURCE + b"[limits.parser]\ncache_bytes = 1\n"))[0].startswith("limits.parser.cache_bytes")
+
+
 def test_what_is_right_has_no_faults() -> None:
     assert check(parse(SOURCE + b'exclude = ["*.tmp"]\n[limits.syncer]\nwindow_bytes = 1\n')) == []
     assert check(parse(b"sources = []")) == []

@@ -16,11 +16,11 @@ from typing import Any
 import attrs
 
 import fustor
-from protocols import codec, data, looks, messages
+from protocols import codec, data, looks, messages, parsing
 
 FOLDER = Path(__file__).parent / "recorded"
 #: Modules that define messages; imported for that.
-_MODULES = (messages, data, looks)
+_MODULES = (messages, data, looks, parsing)
 
 
 def kinds() -> dict[str, type]:

@@ -15,11 +15,11 @@ from typing import Any
 
 from inotify_simple import INotify
 
-from actors.scanner.forbidden import Forbidden
 from actors.scanner.look import Looker, Part, Place
 from actors.scanner.mounts import Mounts
 from actors.watcher.core import WatcherCore
 from actors.watcher.inotify import MASK
+from fustor.selection.forbidden import Forbidden
 from protocols.codec import DATA_LIMITS, decode, encode, pack
 from protocols.data import OK, Found, Task, Work
 from tests.support.model import ModelView

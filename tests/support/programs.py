@@ -38,14 +38,15 @@ def trust(cluster: Cluster, side: str, key: Path) -> None:
     shutil.copy(key.with_suffix(".pub"), folder)
 
 
-def made(folder: Path, key: Path, change: Callable[[Path], None]) -> str:
-    """A bundle of this program with a change, pushed by nobody yet; its file."""
+def made(folder: Path, key: Path, change: Callable[[Path], None], *, wheels: Path | None = None) -> str:
+    """A bundle of this program with a change, and with ``wheels``, pushed by nobody yet; its file."""
     source = folder / "source"
     for package in ("actors", "protocols", "fustor"):
         shutil.copytree(CHECKOUT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     change(source)
     file = folder / "new.bundle"
     command = [sys.executable, "-P", "-m", "fustor.admin", "bundle", "build", "--output", str(file), "--sign", str(key)]
+    command += ["--wheels", str(wheels)] if wheels else []
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True)
     return str(file)
 

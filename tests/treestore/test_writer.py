@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from fustor.treestore.check import check
@@ -13,7 +15,7 @@ from fustor.treestore.format import LISTED, UNREADABLE, Head, head_text
 from fustor.treestore.reader import Found
 from fustor.treestore.writer import SourceSpec, Writer
 from protocols.codec import pack
-from protocols.data import Item, Listing, Moved, Names, Root, Watermark
+from protocols.data import Attributes, Item, Listing, Moved, Names, Parsers, Root, Watermark
 from protocols.errors import ProtocolError
 from tests.treestore.scenario import (
     SOURCE,
@@ -490,3 +492,134 @@ def test_a_retired_store_says_so_until_it_is_opened_again(tmp_path: Path) -> Non
         with writer.reader().snapshot() as snapshot:
             assert snapshot.status().retired
         writer.environment.close()
+
+
+# -- attributes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def parsing(feed: Feed) -> Feed:
+    """Of a source with two parsers."""
+    feed(Parsers(("table", "path")))
+    return feed
+
+
+def found(name: bytes, text: bytes, size: int = 5, mtime: int = 1_700_000_000_123_456_789) -> tuple[Any, ...]:
+    """What a parser says of ``file_row(name, size, mtime)``."""
+    return (name, size, mtime, mtime + 1, 77, text)
+
+
+def attributes(writer: Writer, *components: bytes) -> dict[str, Any] | None:
+    """Of a file, as an answer would have them."""
+    row = resolve(writer, *components).row
+    assert row is not None
+    value: dict[str, Any] | None = msgspec.json.decode(row.replace(b"\x01", b"")).get("attrs")
+    return value
+
+
+def test_attributes_are_those_of_the_file_that_was_seen(writer: Writer, parsing: Feed) -> None:
+    parsing.listing(1, file_row(b"a"), file_row(b"b"), file_row(b"c", 6))
+    said = tuple(found(name, b'{"rows":1}') for name in (b"a", b"c", b"gone"))
+    assert parsing(Attributes(1, "table", said))
+    assert attributes(writer, b"a") == {"table.rows": 1}
+    assert attributes(writer, b"b") is None
+    assert attributes(writer, b"c") is None, "it has another size"
+    assert not parsing(Attributes(1, "table", said)), "nothing is new"
+    assert parsing(Attributes(1, "table", (found(b"a", b""),)))
+    assert attributes(writer, b"a") is None
+
+
+def test_the_generation_tells_that_attributes_changed(writer: Writer, parsing: Feed) -> None:
+    parsing.listing(1, directory_row(b"d"), ids=(2,))
+    parsing.listing(2, file_row(b"a"))
+    before = head(writer).generation, head(writer, b"d").generation
+    parsing(Attributes(2, "table", (found(b"a", b'{"rows":1}'),)))
+    assert head(writer).generation > before[0]
+    assert head(writer, b"d").generation > before[1]
+
+
+def test_parsers_do_not_touch_each_others(writer: Writer, parsing: Feed) -> None:
+    parsing.listing(1, file_row(b"a"))
+    parsing(Attributes(1, "table", (found(b"a", b'{"rows":1,"columns":2}'),)))
+    parsing(Attributes(1, "path", (found(b"a", b'{"year":"2026"}'),)))
+    assert attributes(writer, b"a") == {"path.year": "2026", "table.columns": 2, "table.rows": 1}
+    parsing(Attributes(1, "table", (found(b"a", b'{"rows":3}'),)))
+    assert attributes(writer, b"a") == {"path.year": "2026", "table.rows": 3}
+
+
+@pytest.mark.parametrize("how", ["listing", "names", "in two parts", "new epoch"])
+def test_a_look_at_the_same_file_keeps_them_and_at_another_does_not(writer: Writer, parsing: Feed, how: str) -> None:
+    parsing.listing(1, *(file_row(b"%d" % number) for number in range(250)))
+    parsing(Attributes(1, "table", tuple(found(b"%d" % number, b'{"rows":1}') for number in range(250))))
+    rows = [file_row(b"%d" % number, 6 if number == 7 else 5) for number in range(250)]
+    if how == "new epoch":
+        parsing.root()
+        how = "listing"
+    if how == "listing":
+        parsing.listing(1, *rows)
+    elif how == "names":
+        parsing.names(1, *rows)
+    else:
+        parsing.listing(1, *[row for row in rows if row[0] < b"5"], hi=b"5")
+        parsing.listing(1, *[row for row in rows if row[0] >= b"5"], lo=b"5")
+    assert attributes(writer, b"7") is None
+    assert [number for number in range(250) if attributes(writer, b"%d" % number) != {"table.rows": 1}] == [7]
+
+
+def test_of_a_range_of_names_others_have_nothing(writer: Writer, parsing: Feed) -> None:
+    rows = [file_row(b"%03d" % number) for number in range(300)]
+    parsing.listing(1, *rows)
+    parsing(Attributes(1, "table", tuple(found(row[0], b'{"rows":1}') for row in rows)))
+    parsing(Attributes(1, "path", (found(b"150", b'{"year":"2026"}'),)))
+    parsing(Attributes(1, "table", (found(b"120", b'{"rows":2}'),), b"100", b"200"))
+    having = {row[0]: attributes(writer, row[0]) for row in rows}
+    assert having[b"120"] == {"table.rows": 2}
+    assert having[b"150"] == {"path.year": "2026"}
+    assert [name for name, value in having.items() if value is None] == [
+        b"%03d" % number for number in range(100, 200) if number not in (120, 150)
+    ]
+    parsing(Attributes(1, "table", (), b"", None))
+    assert [name for name, _, _ in [(row[0], 0, 0) for row in rows] if attributes(writer, name)] == [b"150"]
+
+
+def test_what_is_no_attribute_is_counted_and_the_rest_is_taken(writer: Writer, parsing: Feed) -> None:
+    parsing.listing(1, *(file_row(b"%d" % number) for number in range(6)))
+    texts = [b'{"rows":1}', b"{", b"[1]", b'{"a.b":1}', b'{"a":{"size":1}}', b'{"name":"\\",{\\"name\\":\\""}']
+    parsing(Attributes(1, "table", tuple(found(b"%d" % number, text) for number, text in enumerate(texts))))
+    assert writer.counters["malformed"] == 4
+    assert [attributes(writer, b"%d" % number) for number in range(6)] == [
+        {"table.rows": 1},
+        None,
+        None,
+        None,
+        None,
+        {"table.name": '",{"name":"'},
+    ]
+    assert not parsing(Attributes(99, "table", (found(b"0", b"{}"),)), Attributes(0, "table", ())), "nobody's directory"
+
+
+def test_attributes_of_parsers_that_are_gone_go_with_the_next_listing(writer: Writer, parsing: Feed) -> None:
+    rows = [file_row(b"a"), file_row(b"b")]
+    parsing.listing(1, *rows)
+    parsing(
+        Attributes(1, "table", (found(b"a", b'{"rows":1}'),)), Attributes(1, "path", (found(b"a", b'{"year":"1"}'),))
+    )
+    assert not parsing.listing(1, *rows), "the same page is passed over"
+    parsing(Parsers(("path",)))
+    assert parsing.listing(1, *rows)
+    assert attributes(writer, b"a") == {"path.year": "1"}
+    parsing(Parsers(()))
+    parsing.listing(1, *rows)
+    assert attributes(writer, b"a") is None
+    assert not parsing(Attributes(1, "table", (found(b"a", b'{"rows":1}'),))), "nobody's any more"
+
+
+def test_an_aborted_transaction_leaves_attributes_and_parsers_as_they_were(writer: Writer, parsing: Feed) -> None:
+    parsing.listing(1, file_row(b"a"))
+    parsing(Attributes(1, "table", (found(b"a", b'{"rows":1}'),)))
+    parsing(Parsers(()), commit=False)
+    parsing(Attributes(1, "table", (), b"", None), commit=False)
+    writer.abort()
+    parsing.number -= 2
+    parsing.listing(1, file_row(b"a"))
+    assert attributes(writer, b"a") == {"table.rows": 1}

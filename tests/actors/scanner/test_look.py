@@ -19,10 +19,10 @@ from typing import Any
 import attrs
 import pytest
 
-from actors.scanner.forbidden import Forbidden
 from actors.scanner.look import PART, Looker, Part, Place
 from actors.scanner.mounts import Mounts
 from fustor.runtime.handling import SIZE, Handling, take
+from fustor.selection.forbidden import Forbidden
 from protocols import data
 from protocols.data import FAILED, LOST, OK, SAME, Row, Task
 from tests.support.actors import ROOT as CHECKOUT

@@ -55,6 +55,19 @@ def test_a_full_audit_is_spread_over_its_period() -> None:
     assert 15 <= sum(world.count(full=True).values()) <= 25
 
 
+def test_everything_is_looked_at_anew_when_it_has_to_be() -> None:
+    world = World(100, fast=1e6, full=1e6, per_second=50)
+    world.pass_time(5)
+    assert len(world.count(full=True)) < 5
+    world.looked.clear()
+    world.audits.everything()
+    world.pass_time(4)
+    assert set(world.count(full=True)) == set(range(1, 101))
+    world.looked.clear()
+    world.pass_time(4)
+    assert len(world.count(full=True)) < 5
+
+
 def test_the_fast_pass_comes_with_its_period_and_not_before() -> None:
     world = World(10, fast=20.0, full=1e6, per_second=1000)
     world.pass_time(19)

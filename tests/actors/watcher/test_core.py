@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.scanner.forbidden import Forbidden
 from actors.watcher.limits import WatcherLimits
+from fustor.selection.forbidden import Forbidden
 from protocols.data import Stuck, Unstuck
 from tests.support.bench import Bench
 from tests.support.mischief import Mischief

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.scanner.forbidden import Forbidden
 from actors.watcher.limits import WatcherLimits
 from actors.watcher.looks import LookState
+from fustor.selection.forbidden import Forbidden
 from protocols.looks import DONE, REFUSED, WAITING
 from tests.support.bench import Bench
 from tests.support.mischief import Mischief

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.scanner.look import Takes
-from actors.scanner.patterns import compile_patterns
 from fustor.runtime.config import ConfigFaults
 from fustor.runtime.source import SourceConfig
+from fustor.selection.patterns import Takes, compile_patterns
 
 
 def source(**patterns: tuple[str, ...]) -> SourceConfig:

@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 import pytest
 
-from actors.scanner.denied import denied
 from actors.scanner.look import Looker, Part, Place
 from actors.scanner.mounts import Mounts
 from fustor.runtime.deny import DataDeny
+from fustor.selection.denied import denied
 from protocols import data
 from protocols.data import FAILED, LOST, OK, Task
 from protocols.errors import ConfigError

@@ -11,15 +11,17 @@ read ``.gitignore`` files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import re2
 
-from actors.scanner.gitignore import GitIgnore, parse
-from actors.scanner.look import Takes
 from fustor.runtime.config import ConfigFaults
 from fustor.runtime.source import SourceConfig
+from fustor.selection.gitignore import GitIgnore, parse
 from protocols.errors import ConfigError
+
+#: Whether an entry (path below the root, is it a directory) belongs to the source.
+Takes = Callable[[bytes, bool], bool]
 
 
 def _gitignore(field: str, lines: Sequence[str], faults: list[ConfigError]) -> GitIgnore:
@@ -34,22 +36,33 @@ def _gitignore(field: str, lines: Sequence[str], faults: list[ConfigError]) -> G
     return GitIgnore(good)
 
 
-def _expressions(field: str, sources: Sequence[str], faults: list[ConfigError]) -> list[re2._Regexp[str]]:
+def compile_expression(field: str, expression: str) -> re2._Regexp[str]:
+    """
+    Raises:
+        ConfigError: RE2 can't read it; names ``field``, and the position where RE2 tells it.
+    """
     options = re2.Options()
     options.log_errors = False  # it would print them to stderr as well
+    try:
+        return re2.compile(expression, options)
+    except re2.error as error:
+        why = error.args[0]
+        text = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
+        # RE2 quotes the part that it could not read: that is the position.
+        part = text.rpartition(": ")[2]
+        at = expression.find(part) if part else -1
+        where = f" at position {at}" if at >= 0 else ""
+        accepted = f"a regular expression of RE2 is accepted ({text}{where})"
+        raise ConfigError(field, expression, accepted) from None
+
+
+def _expressions(field: str, sources: Sequence[str], faults: list[ConfigError]) -> list[re2._Regexp[str]]:
     compiled = []
     for place, source in enumerate(sources):
         try:
-            compiled.append(re2.compile(source, options))
-        except re2.error as error:
-            why = error.args[0]
-            text = why.decode("utf-8", "replace") if isinstance(why, bytes) else str(why)
-            # RE2 quotes the part that it could not read: that is the position.
-            part = text.rpartition(": ")[2]
-            at = source.find(part) if part else -1
-            where = f" at position {at}" if at >= 0 else ""
-            accepted = f"a regular expression of RE2 is accepted ({text}{where})"
-            faults.append(ConfigError(f"{field}[{place}]", source, accepted))
+            compiled.append(compile_expression(f"{field}[{place}]", source))
+        except ConfigError as error:
+            faults.append(error)
     return compiled
 
 

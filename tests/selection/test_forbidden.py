@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.scanner.forbidden import Forbidden, item_of
+from fustor.selection.forbidden import Forbidden, item_of
 from protocols.errors import ConfigError
 
 NAMES = st.binary(min_size=1, max_size=20).filter(lambda name: b"/" not in name and b"\0" not in name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.scanner.gitignore import GitIgnore, parse
+from fustor.selection.gitignore import GitIgnore, parse
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """
-What a scanner must not touch, for it has ended scanners before: directories and single names, as the shell tells them.
+What must not be touched, for it has ended scanners or parsers before: directories and single names, as the shell tells
+them.
 
 An item is a path below the root as text: ``/a/b/`` a directory, ``/a/b`` a name, ``/`` the root. Bytes that are no
 UTF-8 are lone surrogates, as in Python's file names. See :mod:`protocols.quarantine`.

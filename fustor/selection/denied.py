@@ -2,7 +2,7 @@
 What is left out of a source because this host says so (``[deny]``), by directory, owner and size.
 
 A directory is left out by its path, symbolic links in it resolved, and by its identity (device and inode) as it was
-when the scanner began: so it is left out too where it is mounted a second time, or was renamed.
+when the actor began: so it is left out too where it is mounted a second time, or was renamed.
 
 What this module does not do: know patterns, which the source's own configuration has.
 """
