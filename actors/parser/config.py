@@ -17,10 +17,12 @@ class ParserLimits:
     Attributes:
         files_per_message: of one directory to the watcher.
         cache_bytes: on the disk, of what was read from files; above it everything is read again.
+        nice: priority that reading files yields to everything else, see nice(2).
     """
 
     files_per_message: int = attrs.field(default=256, validator=between(1, 10_000))
     cache_bytes: int = attrs.field(default=4 << 30, validator=between(1 << 20, 1 << 46))
+    nice: int = attrs.field(default=10, validator=between(0, 19))
 
 
 @attrs.frozen

@@ -99,10 +99,9 @@ def _everything(subject: Fustor, bench: Bench, folder: Path) -> float:
         start = time.perf_counter()
 
         def done() -> bool:
-            payloads = {one["name"]: one for one in cluster.agent()["payloads"]}
-            counters = payloads["parser.data.path"]["counters"]
-            parsed: int = payloads["watcher.data"]["counters"]["parsed"]
-            return bool(counters.get("files", 0) >= bench.tree.files and parsed >= bench.tree.files)
+            counters = {one["name"]: one["counters"] for one in cluster.agent()["payloads"]}
+            seen, told = counters["parser.data.path"].get("files", 0), counters["watcher.data"].get("parsed", 0)
+            return bool(min(seen, told) >= bench.tree.files)
 
         until(done, "every file to be seen by its parser", 60 + bench.tree.files / _RATE, _LOOK)
         return bench.tree.files / (time.perf_counter() - start)

@@ -18,7 +18,7 @@ CONFIG: dict[str, Any] = {
 
 def test_defaults() -> None:
     told = structure(ParserActorConfig, CONFIG)
-    assert told.limits == ParserLimits(files_per_message=256, cache_bytes=4 << 30)
+    assert told.limits == ParserLimits(files_per_message=256, cache_bytes=4 << 30, nice=10)
     assert told.parser.options == {"most_bytes": 5}
     assert (told.quarantined, told.again) == ((), ())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -116,6 +117,15 @@ async def test_what_it_has_done_it_does_not_again_and_a_new_epoch_counts_anew(be
     await bench.give(WHOLE, number=7)
     await bench.give(WHOLE, number=3)
     assert await bench.look(WHOLE, epoch=2, number=1) == {}
+
+
+async def test_only_the_thread_that_reads_files_gives_way_to_others(bench: Bench) -> None:
+    pid = bench.actors.start(NAME, "actors.parser", bench.config(limits={"nice": 7}))
+    await bench.greeted()
+    tasks = map(int, os.listdir(f"/proc/{pid}/task"))
+    nice = {task: os.getpriority(os.PRIO_PROCESS, task) for task in tasks}
+    assert nice.pop(pid) == 7
+    assert set(nice.values()) == {os.getpriority(os.PRIO_PROCESS, 0)}
 
 
 async def test_what_is_for_another_or_no_message_is_passed_over(bench: Bench) -> None:
