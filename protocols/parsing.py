@@ -111,6 +111,11 @@ class Parsed:
     last: bool
 
 
+def cache_name(parser: str) -> str:
+    """Of the folder, in the state of a source, in which a parser keeps what it has read."""
+    return f"parser.{parser}"
+
+
 def _is_plain(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= MOST_CHARACTERS

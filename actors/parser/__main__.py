@@ -34,7 +34,7 @@ from fustor.selection.patterns import compile_patterns
 from protocols.codec import DATA_LIMITS, decode, encode
 from protocols.data import Attributes
 from protocols.errors import ProtocolError
-from protocols.parsing import HELLO_SECONDS, Parsed, ParserHello, ParserWork
+from protocols.parsing import HELLO_SECONDS, Parsed, ParserHello, ParserWork, cache_name
 
 #: Bytes of attributes of one message to the watcher.
 _MESSAGE_BYTES = 256 << 10
@@ -180,7 +180,7 @@ def build(config: dict[str, Any]) -> Callable[[Host], None]:
         decides = [rule.digest, attrs.asdict(told.source), attrs.asdict(told.deny), told.again]
         rules = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=16).hexdigest()
         cache = Cache(
-            os.path.join(told.state, f"parser.{told.parser.name}"), rule.digest, told.limits.cache_bytes, host.log
+            os.path.join(told.state, cache_name(told.parser.name)), rule.digest, told.limits.cache_bytes, host.log
         )
         place = Place(root, takes, denied(told.deny, root))
         note = note_of(host.name, host.log)

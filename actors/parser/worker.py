@@ -111,17 +111,29 @@ class Worker:
         text = self._cache.get(identity)
         if text is None:
             self._note.part(name)
-            text = self._read(read, fd, name, status)
-            self._note.part(b"")
-            if text is None:
-                return b""  # it has changed meanwhile: it comes again
-            self._cache.put(identity, text)
+            try:
+                text = self._read(read, fd, name, status)
+            except OSError as error:
+                if isinstance(error, FileNotFoundError):
+                    return b""
+                text = self._failed(error)  # of the storage: it is tried again
+            else:
+                if text is None:
+                    return b""  # it has changed meanwhile: it comes again
+                self._cache.put(identity, text)
+            finally:
+                self._note.part(b"")
         else:
             self._counters["kept"] += 1
         return _encode({**said, **_decode(text)}) if said else text
 
     def _read(self, read: Read, fd: int, name: bytes, status: os.stat_result) -> bytes | None:
-        """What a format finds in a file, or why it finds nothing; None: the file is another one by now."""
+        """
+        What a format finds in a file, or why it finds nothing; None: the file is another one by now.
+
+        Raises:
+            OSError: it can't be opened or read.
+        """
         self._counters["read"] += 1
         try:
             with open(open_file(fd, name), "rb") as file:
@@ -137,9 +149,12 @@ class Worker:
             # At once, for whatever else is done now needs memory; what is in hand stays written down, and is blamed.
             os.write(2, b"out of memory while a file was read\n")
             os._exit(EXIT_MEMORY)
-        except FileNotFoundError:
-            return None
+        except OSError:
+            raise
         except Exception as error:  # whatever a plug-in raises is said of the file, and of nothing else
-            self._counters["failed"] += 1
-            why = str(error) if isinstance(error, ValueError | ProtocolError) else f"{type(error).__name__}: {error}"
-            return _encode({ERROR: why.encode("utf-8", "replace").decode()[:_MOST_WHY]})
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> bytes:
+        self._counters["failed"] += 1
+        why = str(error) if isinstance(error, ValueError | ProtocolError) else f"{type(error).__name__}: {error}"
+        return _encode({ERROR: why.encode("utf-8", "replace").decode()[:_MOST_WHY]})

@@ -210,9 +210,9 @@ class Worker:
         except Replaced:
             with self._lock:
                 note = self._stuck.pop(turn, None)
-            if note is not None:
-                self._notes.append(note)
-                os.eventfd_write(self._wake, 1)
+                if note is not None and self._wake >= 0:  # else everything was stopped meanwhile
+                    self._notes.append(note)
+                    os.eventfd_write(self._wake, 1)
         except Exception as error:
             self._failure = error  # for the main thread, which ends the process by it
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,7 +37,7 @@ from protocols.codec import DATA_LIMITS, decode, encode, pack, unpack
 from protocols.data import Applied, Found, Stuck, SyncerHello, Unstuck
 from protocols.errors import DecodeError, MachineError, ProtocolError
 from protocols.looks import DONE, REFUSED, WHOLE, Findings, Look, Looked
-from protocols.parsing import Parsed, ParserHello, ParserWork
+from protocols.parsing import Parsed, ParserHello, ParserWork, cache_name
 
 #: Bytes of one read of inotify: several thousand records.
 _READ = 1 << 18
@@ -123,6 +124,14 @@ class Memory:
         new.replace(self.path)
 
 
+def forget_parsers(state: str, parsers: Iterable[str]) -> None:
+    """Remove what parsers have kept that the source does not have any more."""
+    wanted = {cache_name(parser) for parser in parsers}
+    for folder in Path(state).glob(cache_name("*")):
+        if folder.name not in wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 class Watcher:
     """One source, from epoch to epoch."""
 
@@ -172,6 +181,7 @@ class Watcher:
             return False
         self._config = new
         self._core.have_parsers(new.parsers)
+        forget_parsers(new.state, new.parsers)
         for name in self._parsers.keys() - set(new.parsers):
             self._parsers.pop(name).mesh.close()
         self._core.adjust(
@@ -204,6 +214,7 @@ class Watcher:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        forget_parsers(self._config.state, self._config.parsers)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)

@@ -42,7 +42,14 @@ def payloads(cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 
 def pids(cluster: Cluster) -> dict[str, int]:
-    return {name: payload["pid"] for name, payload in payloads(cluster).items()}
+    """Of all payloads; what Fusion was told last may be of before the last one was there."""
+
+    def told() -> dict[str, int] | None:
+        found = {name: payload["pid"] for name, payload in payloads(cluster).items()}
+        return found if all(found.values()) else None
+
+    found: dict[str, int] = until(told, "every payload to be there")
+    return found
 
 
 def test_the_store_has_no_space(cluster: Cluster, place: Path) -> None:
@@ -86,7 +93,7 @@ def test_the_agent_has_no_space(cluster: Cluster, place: Path) -> None:
     cluster.assert_right()
     # Who dies now is started again all the same, and begins an epoch that it can't write down.
     dead = cluster.kill("watcher.data")
-    until(lambda: pids(cluster)["watcher.data"] not in (0, dead), "another watcher")
+    until(lambda: pids(cluster)["watcher.data"] != dead, "another watcher")
     (place / "later too").touch()
     cluster.assert_right()
     filler.unlink()

@@ -122,7 +122,9 @@ def test_other_rules_come_and_go_by_a_configuration(cluster: Cluster, tmp_path: 
     becomes(cluster, "/p1/deep/t.csv", None)
     pids = {one["name"]: one["pid"] for one in epoch}
     assert cluster.running()["watcher.data"] == pids["watcher.data"]
-    assert "parser.data.table" not in cluster.running()
+    until(lambda: "parser.data.table" not in cluster.running(), "its end")
+    kept = cluster.state / "agent/sources/data"
+    assert {folder.name for folder in kept.iterdir() if folder.is_dir()} == {"parser.where"}
 
 
 LIMITS = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -150,6 +151,18 @@ def test_why_nothing_was_found_is_an_attribute_too(site: Site) -> None:
     assert site.host.counters["failed"] == 1
     (site.root / "deep.json").write_text("[" * 100_000)
     assert list(site.look()[b"deep.json"]) == ["error"]
+
+
+def test_what_the_storage_refuses_is_said_and_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site.root / "a.json").write_text("[]")
+
+    def refusing(fd: int, name: bytes) -> int:
+        raise OSError(errno.EIO, "no luck")
+
+    monkeypatch.setattr("actors.parser.worker.open_file", refusing)
+    assert "no luck" in site.look()[b"a.json"]["error"]
+    monkeypatch.undo()
+    assert site.look()[b"a.json"]["type"] == "array"
 
 
 def test_the_file_in_hand_is_written_down(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

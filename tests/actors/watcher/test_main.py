@@ -22,7 +22,7 @@ import trio.testing
 import zmq
 
 from actors.scanner.channel import WatcherChannel
-from actors.watcher.__main__ import Memory, Watcher, WatcherConfig
+from actors.watcher.__main__ import Memory, Watcher, WatcherConfig, forget_parsers
 from fustor.runtime.actor import Host
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.sockets import open_socket
@@ -437,3 +437,12 @@ def test_check(good: dict[str, Any]) -> None:
     assert "source.root = 'relative': an absolute path" in done.stdout
     assert "limits.dirty_names = 'many'" in done.stdout
     assert check("actors.watcher", "no JSON").returncode == 2
+
+
+def test_what_parsers_kept_goes_with_them(tmp_path: Path) -> None:
+    for name in ("parser.one", "parser.two", "other"):
+        (tmp_path / name / "inside").mkdir(parents=True)
+    (tmp_path / "watcher.json").touch()
+    forget_parsers(str(tmp_path), ["two", "three"])
+    assert sorted(os.listdir(tmp_path)) == ["other", "parser.two", "watcher.json"]
+    forget_parsers(str(tmp_path / "gone"), [])
