@@ -57,6 +57,9 @@ def facts(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, name in (("modified_time", "modified"), ("created_time", "changed")):
         if node.get(key) is not None:
             yield name, moment(node[key])
+    for key, value in node.get("attrs", {}).items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield printable(key), printable(shown)
     rollup = node.get("rollup")
     if rollup:
         yield "below", f"{rollup['files']:,} files, {rollup['directories']:,} directories, {size(rollup['bytes'])}"

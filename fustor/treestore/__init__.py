@@ -3,6 +3,8 @@ The tree of one view, in one LMDB environment: one writer, readers in any number
 
 ``format``
     keys, heads, chunks and rows as bytes.
+``attributes``
+    what parsers have found, at the end of a row.
 ``environment``
     opening an environment and refusing what is not ours.
 ``pages``

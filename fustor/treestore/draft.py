@@ -22,6 +22,7 @@ from typing import Any
 
 import lmdb
 
+from fustor.treestore.attributes import Identity
 from fustor.treestore.environment import GENERATION_KEY, NEXT_ID_KEY, Environment
 from fustor.treestore.format import (
     BLANK,
@@ -35,7 +36,6 @@ from fustor.treestore.format import (
     UNSEEN,
     Attributes,
     Head,
-    Identity,
     child_key,
     head_key,
     pack_id,

@@ -18,26 +18,22 @@ from typing import Any
 import attrs
 import lmdb
 
+from fustor.treestore.attributes import ATTRIBUTES, Identity, keep_attributes, row_identity, with_attributes
 from fustor.treestore.format import (
-    ATTRIBUTES,
     KEPT_KEY_NAME,
     MAX_KEY_NAME,
     MAX_ROWS,
-    Identity,
     chunk_key,
     count_rows,
     encode_rows,
-    keep_attributes,
     name_key,
     pack_chunk,
     pack_id,
-    row_identity,
     row_name,
     row_names,
     row_sizes,
     split_rows,
     unpack_chunk,
-    with_attributes,
 )
 from protocols import data
 from protocols.data import Row

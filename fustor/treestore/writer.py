@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import lmdb
 
+from fustor.treestore.attributes import read_attributes
 from fustor.treestore.draft import Draft
 from fustor.treestore.environment import (
     MAP_SIZE,
@@ -32,7 +33,7 @@ from fustor.treestore.environment import (
     source_key,
     translate,
 )
-from fustor.treestore.format import LISTED, OWN, PARTIAL, ROOT_ID, UNREADABLE, UNSEEN, read_attributes
+from fustor.treestore.format import LISTED, OWN, PARTIAL, ROOT_ID, UNREADABLE, UNSEEN
 from fustor.treestore.generations import Generations
 from fustor.treestore.intake import NOT_NAMES, Intake, sort_out, valid_names
 from fustor.treestore.reader import Reader, SourceStatus, pack_source, unpack_source

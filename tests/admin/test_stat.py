@@ -51,6 +51,12 @@ def test_facts() -> None:
     ]
 
 
+def test_what_parsers_have_found_is_shown_each_in_a_line() -> None:
+    attributes = {"table.header": ["a", "b\n"], "table.rows": 2, "where.project": "x\x1b"}
+    shown = dict(facts({**NODE, "attrs": attributes}))
+    assert (shown["table.header"], shown["table.rows"], shown["where.project"]) == ("a, b\\n", "2", "x\\x1b")
+
+
 def test_what_is_not_known_is_not_made_up() -> None:
     assert list(facts({"path": "/x", "known": False, "state": "building", "age": None})) == [
         ("path", "/x"),

@@ -133,9 +133,6 @@ name = "words"
 path = '\\.text$'
 format = "words"
 
-[limits.shell]
-stalled_seconds = 1.0
-silent_seconds = 2.0
 [limits.shell.backoff]
 cap_seconds = 0.3
 [limits.process.parser]
