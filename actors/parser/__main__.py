@@ -36,8 +36,8 @@ from protocols.data import Attributes
 from protocols.errors import ProtocolError
 from protocols.parsing import HELLO_SECONDS, Parsed, ParserHello, ParserWork, cache_name
 
-#: Bytes of attributes of one message to the watcher.
-_MESSAGE_BYTES = 256 << 10
+#: Bytes of one message to the watcher, about; and of one file in it beside its name and attributes.
+_MESSAGE_BYTES, _ENTRY_BYTES = 256 << 10, 48
 
 
 def yield_to_others(nice: int) -> None:
@@ -107,7 +107,7 @@ class Parser:
         for one in work.dirs:
             for part in self._worker.look(one):
                 parts.append(part)
-                size += sum(len(entry[-1]) for entry in part.found)
+                size += sum(_ENTRY_BYTES + len(entry[0]) + len(entry[-1]) for entry in part.found)
                 if size >= _MESSAGE_BYTES:
                     if not self._send(work, parts, last=False):
                         return

@@ -6,6 +6,7 @@ What this module does not do: open a file.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -72,7 +73,7 @@ def compile_rule(config: ParserConfig) -> Rule:
                 faults.append(ConfigError("path", config.path, f"another name than {group!r} is accepted for a group"))
     except ConfigError as error:
         faults.append(error)
-    read = None
+    read: functools.partial[Mapping[str, Any]] | None = None
     if config.format:
         try:
             read = _reader(config)
@@ -88,7 +89,7 @@ def compile_rule(config: ParserConfig) -> Rule:
     return Rule(expression._regexp.Match, groups, read, config.file_bytes, _digest(config, read))
 
 
-def _reader(config: ParserConfig) -> Read:
+def _reader(config: ParserConfig) -> functools.partial[Mapping[str, Any]]:
     """
     Raises:
         ConfigFaults: there is no such format, or it has no such option.
@@ -108,23 +109,7 @@ def _reader(config: ParserConfig) -> Read:
             faults.append(ConfigError(f"options.{name}", value, f"a value like {known[name]!r} is accepted"))
     if faults:
         raise ConfigFaults(tuple(faults))
-    options = dict(config.options)
-
-    def read_with_options(file: BinaryIO) -> Mapping[str, Any]:
-        return read(file, **options)
-
-    return _Reader(read_with_options, _source(read))
-
-
-@attrs.frozen
-class _Reader:
-    """What reads a file, and a digest of its program."""
-
-    _read: Read
-    program: str
-
-    def __call__(self, file: BinaryIO) -> Mapping[str, Any]:
-        return self._read(file)
+    return functools.partial(read, **config.options)
 
 
 def _source(read: Callable[..., Any]) -> str:
@@ -136,6 +121,6 @@ def _source(read: Callable[..., Any]) -> str:
         return ""
 
 
-def _digest(config: ParserConfig, read: Read | None) -> str:
-    content = [attrs.asdict(config), getattr(read, "program", "")]
+def _digest(config: ParserConfig, read: functools.partial[Mapping[str, Any]] | None) -> str:
+    content = [attrs.asdict(config), _source(read.func) if read is not None else ""]
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

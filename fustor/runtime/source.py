@@ -54,13 +54,9 @@ _FORMAT = matching(r"([a-z][a-z0-9_]{0,31})?", "a name of up to 32 small letters
 MOST_PARSERS = 16
 
 
-def _option(value: object) -> bool:
-    return isinstance(value, str | int | float | bool)
-
-
 def _check_options(instance: object, attribute: attrs.Attribute[Any], value: dict[str, Any]) -> None:
     for key, option in value.items():
-        if not _option(option):
+        if not isinstance(option, str | int | float):  # a truth value is an int
             accepted = "a text, a number or a truth value is accepted"
             raise ConfigError(f"{attribute.name}.{key}", shorten(str(option)), accepted)
 
