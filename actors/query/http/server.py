@@ -142,15 +142,19 @@ class HttpServer:
         End the connections that wait for a request. One that has come already is answered, and who has only just
         connected is about to ask: both were taken from whoever else accepts.
         """
-        for connection in list(self.idle):
-            if connection.used and not connection.has_input():
-                connection.scope.cancel()
+        self._end_idle(unused=False)
         with trio.move_on_after(self.limits.linger_seconds):
             while self.idle:
                 self._room = trio.Event()
                 await self._room.wait()
+        # We may have been held up for all that time: what has come meanwhile is answered.
+        self._end_idle(unused=True)
+
+    def _end_idle(self, *, unused: bool) -> None:
+        """End what waits for a request and has none, and if ``unused`` also what has never had one."""
         for connection in list(self.idle):
-            connection.scope.cancel()
+            if (unused or connection.used) and not connection.has_input():
+                connection.scope.cancel()
 
     async def _stop_when(self, stop: trio.Event, accepting: trio.CancelScope) -> None:
         await stop.wait()

@@ -7,12 +7,14 @@ import json
 import logging
 import random
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import h11
 import pytest
 import trio
+import trio.lowlevel
 
 from actors.query.answer import Answer, HeaderBlock, Later, Send
 from actors.query.http.request import Request
@@ -485,6 +487,20 @@ async def test_who_had_connected_before_the_stop_is_answered() -> None:
         await late.stream.aclose()
         with trio.fail_after(10):
             await running.returned.wait()
+
+
+async def test_a_server_that_was_held_up_while_it_stops_answers_what_has_come() -> None:
+    for _ in range(10):  # two tasks become due at once, in any order
+        async with serving(HttpLimits(linger_seconds=0.05)) as running:
+            stream = await running.connect()
+            await running.until("http_connections", 1)
+            running.stop.set()
+            with trio.fail_after(20):
+                while not running.server.closing:
+                    await trio.lowlevel.checkpoint()
+            await stream.send_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(0.1)  # noqa: ASYNC251 - holds up the server, which is in this thread
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 async def test_peers_that_vanish_leave_nothing_behind() -> None:
