@@ -56,11 +56,13 @@ class Plan:
         seconds: how long to look for a successor.
         argv: how to start one; empty: somebody else does.
         log: file for its output.
+        path: its ``PYTHONPATH``, for ours may be that of another program; empty: none.
     """
 
     seconds: float
     argv: tuple[str, ...]
     log: str
+    path: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Plan | None:
@@ -75,7 +77,12 @@ class Plan:
             return None
         try:
             data = json.loads(text)
-            return cls(float(data["seconds"]), tuple(str(word) for word in data["argv"]), str(data["log"]))
+            return cls(
+                float(data["seconds"]),
+                tuple(str(word) for word in data["argv"]),
+                str(data["log"]),
+                str(data.get("path", "")),
+            )
         except (ValueError, KeyError, TypeError):
             raise ConfigError("FUSTOR_REJOIN", text[:80], "the guardian sets it in the environment") from None
 
@@ -189,7 +196,8 @@ class Rejoiner:
         Start a successor. posix_spawn(3) is safe whatever other threads do, and all our descriptors are close-on-exec.
         """
         argv = [*self._plan.argv, "--succeed"]
-        environment = {key: value for key, value in os.environ.items() if key not in _OWN}
+        environment = {key: value for key, value in os.environ.items() if key not in (*_OWN, "PYTHONPATH")}
+        environment |= {"PYTHONPATH": self._plan.path} if self._plan.path else {}
         append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
         actions: list[tuple[int, int, str, int, int] | tuple[int, int, int]] = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

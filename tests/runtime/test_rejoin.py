@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from fustor.guardian.gate import Gate
@@ -138,6 +139,7 @@ fds = ["/proc/self/fd/" + str(fd) for fd in range(1024)]
 told = dict(argv=sys.argv[1:], cwd=os.getcwd(), session=os.getsid(0) == os.getpid())
 told["fds"] = [os.readlink(fd) for fd in fds if os.path.exists(fd)]
 told["environment"] = sorted(key for key in os.environ if key.startswith("FUSTOR_") or key == "KEPT")
+told["path"] = os.environ.get("PYTHONPATH")
 told["blocked"] = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 with open("told.new", "w") as file:
     json.dump(told, file)
@@ -152,13 +154,25 @@ visitor.welcome()
 """
 
 
-def test_a_survivor_starts_the_successor(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key in ("FUSTOR_NAME", "FUSTOR_TOKEN", "FUSTOR_GUARDIAN_PID", "FUSTOR_FDS", "FUSTOR_REJOIN", "KEPT"):
+@pytest.mark.parametrize(("path", "told_path"), [("", None), ("/elsewhere", "/elsewhere")])
+def test_a_survivor_starts_the_successor(
+    run: Path, monkeypatch: pytest.MonkeyPatch, path: str, told_path: str | None
+) -> None:
+    for key in (
+        "FUSTOR_NAME",
+        "FUSTOR_TOKEN",
+        "FUSTOR_GUARDIAN_PID",
+        "FUSTOR_FDS",
+        "FUSTOR_REJOIN",
+        "KEPT",
+        "PYTHONPATH",
+    ):
         monkeypatch.setenv(key, "x")
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.set_inheritable(True)
         argv = (sys.executable, "-I", "-S", "-c", GUARDIAN)
-        rejoiner = Rejoiner(plan(*argv, log=str(run / "log")), "a", "t", {"http": server.fileno()})
+        told_us = attrs.evolve(plan(*argv, log=str(run / "log")), path=path)
+        rejoiner = Rejoiner(told_us, "a", "t", {"http": server.fileno()})
         joined = rejoiner.find()
     release(joined)
     told = json.loads((run / "told").read_text())
@@ -166,6 +180,7 @@ def test_a_survivor_starts_the_successor(run: Path, monkeypatch: pytest.MonkeyPa
     assert told["cwd"] == str(run)
     assert told["session"]
     assert told["environment"] == ["KEPT"]
+    assert told["path"] == told_path, "ours is that of our program"
     assert told["blocked"] == []
     # What others have left open as inheritable in this process is not ours; a listening socket would be.
     assert told["fds"][:3] == ["/dev/null", str(run / "log"), str(run / "log")]
