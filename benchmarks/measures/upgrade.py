@@ -1,10 +1,12 @@
-"""Other programs for the payloads, good and bad ones, while files are made: what it costs, and how long it takes."""
+"""Other programs for payloads and shells, good and bad, while files are made: what it costs, how long it takes."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -23,7 +25,7 @@ from tests.support.cluster import Cluster, Poller
 from tests.support.programs import broken, made, push, trust, version
 
 #: Probation, and the patience with payloads that do not come, of a side; seconds.
-_LIMITS = "\n[limits.probation]\nprobation_seconds = 1.0\n"
+_LIMITS = "\n[limits.probation]\nprobation_seconds = 1.0\n[limits.guardian]\nproof_seconds = 1.0\n"
 #: Seconds between two looks, and that an upgrade may take.
 _LOOK, _PATIENCE = 0.01, 120.0
 #: Files made a second meanwhile, for at most so many seconds.
@@ -72,11 +74,18 @@ class _Ground:
 
         until(does, f"{number} on {target}", _PATIENCE, _LOOK)
 
-    def start(self, target: str, digest: str) -> float:
+    def start(self, target: str, digest: str, what: str = "payloads") -> float:
         """Begin a rollout; when that was."""
         at = time.monotonic()
-        self.eye.ask("rollout-start", bundle=digest, agents=target, reason="benchmark")
+        self.eye.ask("rollout-start", bundle=digest, agents=target, reason="benchmark", what=what)
         return at
+
+    def has_shell(self, side: str, digest: str) -> bool:
+        """Control actor and guardian run this program, proved."""
+        found = json.loads((self.cluster.state / side / "shell.json").read_text())
+        parts = (found["control"], found["guardian"])
+        programs = [found["runs"], *(part["program"] for part in parts if not part["trial"])]
+        return [Path(program).name for program in programs] == [digest] * 3
 
     def ended(self, target: str, *outcomes: str) -> None:
         """Wait until the last attempt has come to an end, and the rollout knows it."""
@@ -104,6 +113,7 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
                 try:
                     for side in _SIDES:
                         yield from _upgrades(ground, side, bench.scale.upgrades)
+                        yield from _shells(ground, side, bench.scale.upgrades)
                 finally:
                     writes.terminate()
                     writes.communicate()
@@ -158,6 +168,40 @@ def _upgrades(ground: _Ground, side: str, count: int) -> Iterator[Sample]:
     yield Sample("longest silence", ground.beats.longest(since) / interval, "intervals", "less", case=side)
 
 
+def _shells(ground: _Ground, side: str, count: int) -> Iterator[Sample]:
+    """The same with control actor and guardian."""
+    target, *_ = _SIDES[side]
+    crash, hang = "import os, sys\n'--check' in sys.argv or os.abort()", "import sys, time\n'--check' in sys.argv or "
+    control, guardian = f"fustor/{side}/control.py", "fustor/guardian/loop.py"
+    bad = {
+        "control actor crashes": broken("6.7.6", control, crash),
+        "control actor hangs": broken("6.7.7", control, hang + "time.sleep(10_000)"),
+        "guardian crashes": broken("6.7.8", guardian, crash),
+    }
+    bundles = {kind: ground.bundle(f"{side} {kind}", change) for kind, change in bad.items()}
+    good = [ground.bundle(f"{side} shell {number}", version(number)) for number in ("9.1.1", "9.1.2")]
+    since, took = time.monotonic(), dict[str, list[float]]()
+    for turn in range(count):
+        digest = good[turn % 2]
+        at = ground.start(target, digest, "shell")
+        ground.ended(target, "good")
+        until(partial(ground.has_shell, side, digest), "the new shell", _PATIENCE, _LOOK)
+        took.setdefault("order to a new shell, proved", []).append(time.monotonic() - at)
+        for kind, wrong in bundles.items():
+            at = ground.start(target, wrong, "shell")
+            ground.ended(target, "failed", "refused")
+            took.setdefault(f"order to back on the old shell ({kind})", []).append(time.monotonic() - at)
+            ground.eye.ask("rollout-abort", reason="benchmark")
+    at = ground.start(target, "", "shell")
+    ground.ended(target, "good")
+    took.setdefault("order to the installed shell", []).append(time.monotonic() - at)
+    for what, seconds in took.items():
+        yield Sample(what, sorted(seconds)[len(seconds) // 2], "s", "less", case=side)
+    interval = ground.eye.ask("status")["heartbeat_ms"] / 1e3
+    silence = ground.beats.longest(since) / interval
+    yield Sample("longest silence while shells change", silence, "intervals", "less", case=side)
+
+
 def _lost(subject: Fustor, below: str, path: Path, seconds: float) -> Iterator[Sample]:
     """What was made and is not shown."""
     there = sum(1 for found in path.rglob("*") if found.is_file())
@@ -179,7 +223,8 @@ MEASURE = Measure(
     "Hot upgrades",
     "An agent's payloads, then Fusion's own, get another program as a signed bundle, while 1,000 files a second are "
     "made and fs/tree is asked 20 times a second: a good one, one that crashes, one that hangs, one that its trial "
-    "refuses; and what is installed again. Probations of 1 s. From the order until the first payload runs the new "
+    "refuses; and what is installed again. Then control actor and guardian do. Probations and proofs of 1 s. From "
+    "the order until the first payload runs the new "
     "one, until all of them do and it is good, or until everything runs the old one again. Heartbeats of the agent "
     "that did not come, files that are not shown, answers that were not 200.",
     run,

@@ -28,7 +28,7 @@ def command(state: StateOption = None, as_json: JsonOption = False) -> None:
 def listing(agents: list[dict[str, Any]]) -> Table:
     """One row per agent of the answer to ``agents``."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("agent", "link", "round trip", "epoch", "sources", "actors"):
+    for heading in ("agent", "link", "round trip", "epoch", "software", "sources", "actors"):
         table.add_column(heading)
     for agent in agents:
         payloads = agent.get("payloads", ())
@@ -39,6 +39,7 @@ def listing(agents: list[dict[str, Any]]) -> Table:
             str(agent.get("link", agent.get("state", ""))),
             f"{trip / 1000:.1f} ms" if trip else "",
             str(agent.get("epoch", "")),
+            str(agent.get("software", "")),
             ", ".join(map(str, agent.get("sources", ()))),
             f"{running} of {len(payloads)} running",
         )

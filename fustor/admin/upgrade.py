@@ -56,6 +56,9 @@ def start(
     verdict: Annotated[
         float, typer.Option("--verdict", metavar="SECONDS", help="Until an agent that tries it has failed.", min=1)
     ] = 600.0,
+    what: Annotated[
+        str, typer.Option("--what", metavar="PART", help="Of an agent that runs it: payloads, shell, or all.")
+    ] = "payloads",
     wait: WaitOption = 600.0,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -64,7 +67,7 @@ def start(
     policy = {"canary": str(canary), "share": repr(share), "failures": str(failures), "seconds": repr(verdict)}
     with Client(chosen_state(state)) as client:
         bundle = "" if digest == INSTALLED else _whole(digest, [one["digest"] for one in client.admin("bundles")])
-        client.admin("rollout-start", bundle=bundle, reason=reason, agents=",".join(agent or ()), **policy)
+        client.admin("rollout-start", bundle=bundle, reason=reason, agents=",".join(agent or ()), what=what, **policy)
         follow(client, wait, as_json=as_json)
 
 
@@ -150,6 +153,7 @@ def _change(what: str, reason: str, state: StateOption, as_json: bool) -> None:
 def heading(rollout: dict[str, Any]) -> list[str]:
     """What there is to say of a rollout as a whole."""
     what = f"bundle {rollout['bundle'][:16]}…" if rollout["bundle"] else "the installed program"
+    what += "" if rollout["what"] == "payloads" else f" for {rollout['what']}"
     policy = rollout["policy"]
     where = "served" if rollout["served"] and rollout["phase"] == "running" else rollout["phase"]
     why = f": {rollout['text']}" if rollout["text"] else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any, NoReturn
 
 from fustor.agent.config import build
 from fustor.agent.control import AgentControl
-from fustor.runtime.control import run_control
+from fustor.runtime.control import check_control, run_control
 from fustor.runtime.keeper import Keeper
 
 
@@ -17,7 +18,9 @@ async def main(config: dict[str, Any], keeper: Keeper, log: logging.Logger) -> N
 
 
 def start() -> NoReturn:
-    """Be the control actor; ends the process."""
+    """Be the control actor, or with ``--check`` say whether it would take a configuration; ends the process."""
+    if sys.argv[1:] == ["--check"]:
+        check_control(build)
     run_control(main)
 
 

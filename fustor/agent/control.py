@@ -17,7 +17,6 @@ import attrs
 import trio
 import zmq
 
-import fustor
 from fustor.agent.config import AgentConfig
 from fustor.agent.desired import AgentGround
 from fustor.agent.link import Link
@@ -33,6 +32,7 @@ from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import KeyPair, load_public, load_secret
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.performing import Executor
+from fustor.runtime.renewing import Renewing, software
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ClientCurve
 from protocols.desired import Mark
@@ -51,7 +51,7 @@ from protocols.messages import (
     WantDocument,
 )
 from protocols.orders import Performer
-from protocols.session import Accepted, AgentPolicy, AgentSession, Refused, Superseded
+from protocols.session import Accepted, AgentPolicy, AgentSession, AgentState, Refused, Superseded
 
 
 class AgentControl:
@@ -98,7 +98,18 @@ class AgentControl:
             cases=os.path.join(state, "quarantine.json"),
         )
         ground = AgentGround(config, specs=self._specs, courier=self._courier, ask=self._want_document, log=log)
-        self.desired = Converging(ground, self.shell, log)
+        limits = config.limits.guardian
+        self.renewing = Renewing(
+            state,
+            keeper,
+            healthy=lambda: self.link.session.state is AgentState.ONLINE,
+            faults=lambda: sum(self.shell.failures.values()),
+            trial_seconds=limits.trial_seconds,
+            proof_seconds=limits.proof_seconds,
+            tell=lambda text: self.shell.tell("", "shell", text),
+            log=log,
+        )
+        self.desired = Converging(ground, self.shell, self.renewing, log)
         self.shell.on_failed = self.desired.failed
         self.shell.on_climbed = self.desired.climbed
         self.teller = Teller(self.shell.story)
@@ -121,7 +132,7 @@ class AgentControl:
             agent=config.agent.id,
             epoch=self.memory.epoch,
             instance=secrets.token_hex(8),
-            software=fustor.__version__,
+            software=software(),
             sources=tuple([source.name for source in config.sources]),
             rng=random.Random(),
             policy=policy or AgentPolicy(),
@@ -153,6 +164,7 @@ class AgentControl:
                     "orders": self.executor.run,
                     "configuration": self.desired.run,
                     "fetches": self._serve_fetches,
+                    "renewal": self.renewing.run,
                 },
                 log=self._log,
                 farewell=lambda: self.link.goodbye("stopped"),
@@ -283,8 +295,8 @@ class AgentControl:
     def _specs(self, side: DataSide) -> list[PayloadSpec]:
         return payloads(self.config, side, self.memory.endpoints, superseded=self._superseded)
 
-    def _courier(self, side: DataSide) -> PayloadSpec | None:
-        return courier(self.config, side, self.memory.endpoints)
+    def _courier(self, side: DataSide, digest: str) -> PayloadSpec | None:
+        return courier(self.config, side, digest, self.memory.endpoints)
 
     def _set_desired(self) -> None:
         """Where the payloads' data goes, or whether it may, has changed; what they do has not."""

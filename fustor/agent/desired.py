@@ -10,6 +10,8 @@ import logging
 import os
 from collections.abc import Callable
 
+import attrs
+
 from fustor.agent.config import AgentConfig
 from fustor.agent.payloads import state_folder
 from fustor.runtime.document import DataSide, parse
@@ -22,7 +24,7 @@ class AgentGround:
     Args:
         config: of this agent.
         specs: the payloads of a data side, as far as they can run now.
-        courier: who brings the bundle of a data side; None while it is not known from where.
+        courier: who brings a bundle of a data side, by its digest; None while it is not known from where.
         ask: sends Fusion the question for the document of a revision.
         log: for faults of this host.
     """
@@ -34,7 +36,7 @@ class AgentGround:
         config: AgentConfig,
         *,
         specs: Callable[[DataSide], list[PayloadSpec]],
-        courier: Callable[[DataSide], PayloadSpec | None],
+        courier: Callable[[DataSide, str], PayloadSpec | None],
         ask: Callable[[int], None],
         log: logging.Logger,
     ) -> None:
@@ -58,8 +60,9 @@ class AgentGround:
             raise MachineError("this host takes no configuration of Fusion, see [deny] in its own")
         side = parse(text)
         deny.check(side.sources)
-        if side.software.bundle and deny.software:
-            raise ConfigError("software.bundle", side.software.bundle, "nothing is accepted, see [deny] on this host")
+        for name, digest in attrs.asdict(side.software).items():
+            if digest and deny.software:
+                raise ConfigError(f"software.{name}", digest, "nothing is accepted, see [deny] on this host")
         return side
 
     def prepare(self, side: DataSide) -> None:

@@ -47,9 +47,10 @@ def state_folder(config: AgentConfig, source: str) -> str:
     return os.path.join(config.agent.state, "sources", source)
 
 
-def courier(config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints]) -> PayloadSpec | None:
+def courier(config: AgentConfig, side: DataSide, digest: str, endpoints: Iterable[Endpoints]) -> PayloadSpec | None:
     """
-    Who brings the bundle that ``side`` needs, and tries what of it would run; None while Fusion has not said where.
+    Who brings the bundle ``digest`` that ``side`` needs, and tries what of it would run; None while Fusion has not said
+    where.
 
     Raises:
         ValueError: the endpoint is no tcp endpoint.
@@ -59,7 +60,9 @@ def courier(config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints])
         return None
     host = parse_endpoint(config.agent.fusion).host
     checks: list[dict[str, Any]] = []
-    for source in side.sources:
+    if digest == side.software.shell:
+        checks.append({"module": "fustor.agent", "config": attrs.asdict(config)})
+    for source in side.sources if digest == side.software.bundle else ():
         checks.append({"module": "actors.watcher", "config": watcher_config(config, side, source)})
         checks.append({"module": "actors.scanner", "config": scanner_config(config, side, source, 0)})
         for parser in source.parsers:
@@ -69,7 +72,7 @@ def courier(config: AgentConfig, side: DataSide, endpoints: Iterable[Endpoints])
         "server_key": there.server_key,
         "key_file": os.path.join(config.agent.state, "keys", "agent.key"),
     }
-    return courier_spec(config.agent.state, side.software, way, checks, config.limits.process.syncer)
+    return courier_spec(config.agent.state, digest, way, checks, config.limits.process.syncer)
 
 
 def watcher_config(config: AgentConfig, side: DataSide, source: SourceConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """
-Which modules are the data plane: all of ``actors`` and ``protocols``, and what they import of ``fustor``, directly and
-through each other. Computed from the source, so a new import needs no list to be kept.
+Which modules are in a bundle: all of ``actors`` and ``protocols``, the shells, and what they import of ``fustor``,
+directly and through each other. Computed from the source, so a new import needs no list to be kept.
 
 What this module does not do: import or run what it looks at. A module that is only named in a text (``"fustor.x"``)
 is not found; the layers (``pyproject.toml``) leave no need for it.
@@ -17,13 +17,14 @@ from protocols.errors import BundleError, MachineError
 
 #: Packages that are taken as a whole.
 WHOLE = ("actors", "protocols")
-#: Packages of which only what is imported is taken.
+#: Packages of which only what is imported is taken, and the shells in them.
 IN_PART = ("fustor",)
+SHELLS = ("fustor.agent", "fustor.fusion", "fustor.guardian")
 
 
 def sources(root: str) -> dict[str, bytes]:
     """
-    The data plane in the folder ``root``, which holds the packages.
+    The data plane and the shells in the folder ``root``, which holds the packages.
 
     Returns:
         Content by path below ``root``, sorted.
@@ -35,7 +36,7 @@ def sources(root: str) -> dict[str, bytes]:
     try:
         paths = {_module_of(path): path for package in (*WHOLE, *IN_PART) for path in _modules_in(root, package)}
         found: dict[str, bytes] = {}
-        wanted = [module for module in paths if module.partition(".")[0] in WHOLE]
+        wanted = [module for module in paths if f"{module}.".startswith(tuple(f"{one}." for one in (*WHOLE, *SHELLS)))]
         while wanted:
             module = wanted.pop()
             path = paths[module]

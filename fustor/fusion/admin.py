@@ -27,7 +27,8 @@ config-     agent="" reason                     deployer the same
  unset
 rollout     after=""                            anybody  ``{rollout, agents, next}``: the last one, and a page of agents
 rollout-    bundle reason agents="" canary=""   deployer the same; agents: names with commas between, empty for everyone
- start      share="" failures="" seconds=""
+ start      share="" failures="" seconds=""           what: one of :data:`fustor.fusion.rollout_state.WHAT`
+            what="payloads"
 rollout-    reason                              deployer the same
  pause, -resume, -abort
 rollout-    reason                              deployer ``{agents, failed}``: who was given back what was there before
@@ -54,7 +55,6 @@ import attrs
 import msgpack
 import trio
 
-import fustor
 from fustor.fusion.bundles import BundleStore
 from fustor.fusion.config import FusionConfig
 from fustor.fusion.desired import Desired
@@ -62,6 +62,7 @@ from fustor.fusion.events import Events
 from fustor.fusion.listening import query_addresses, view_addresses
 from fustor.fusion.orders import Orders
 from fustor.fusion.rollouts import Rollouts
+from fustor.runtime.renewing import software
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
 from protocols.errors import ConfigError, RequestError
@@ -144,7 +145,7 @@ class Administration:
     def _status(self) -> Any:
         section = self.config.fusion
         return {
-            "software": fustor.__version__,
+            "software": software(),
             "pid": os.getpid(),
             "incarnation": self.shell.incarnation,
             "uptime": self.clock() - self.started,
@@ -295,6 +296,7 @@ class Administration:
         share: str,
         failures: str,
         seconds: str,
+        what: str,
         by: str,
         role: str,
     ) -> Any:
@@ -308,7 +310,7 @@ class Administration:
         except ConfigError as error:
             raise RequestError(error.field, str(error.value), error.accepted) from None
         names = tuple(sorted({name for name in agents.split(",") if name}))
-        return self.rollouts.start(bundle, names, policy, reason, by=by, role=role)
+        return self.rollouts.start(bundle, names, policy, reason, by=by, role=role, what=what)
 
     def _rollout_pause(self, reason: str, by: str, role: str) -> Any:
         return self.rollouts.pause(reason, by=by, role=role)
@@ -391,7 +393,16 @@ OPERATIONS: dict[str, tuple[frozenset[str], dict[str, str | None], Callable[...,
     "rollout": (_ANYBODY, {"after": ""}, Administration._rollout),
     "rollout-start": (
         _DEPLOYERS,
-        {"bundle": None, "reason": None, "agents": "", "canary": "", "share": "", "failures": "", "seconds": ""},
+        {
+            "bundle": None,
+            "reason": None,
+            "agents": "",
+            "canary": "",
+            "share": "",
+            "failures": "",
+            "seconds": "",
+            "what": "payloads",
+        },
         Administration._rollout_start,
     ),
     "rollout-pause": (_DEPLOYERS, {"reason": None}, Administration._rollout_pause),

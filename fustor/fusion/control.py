@@ -35,6 +35,7 @@ from fustor.runtime.keeper import Keeper
 from fustor.runtime.keys import AuthorizedKeys, KeyPair, load_secret
 from fustor.runtime.mesh import MeshSocket, PeerGone
 from fustor.runtime.pace import next_multiple
+from fustor.runtime.renewing import Renewing
 from fustor.runtime.shell import LIFELINE, Shell
 from fustor.runtime.sockets import ServerCurve, open_socket
 from fustor.runtime.zap import Connection, Fence, KeyWithdrawn, ZapCounts, credentials_of, serve_zap
@@ -123,7 +124,17 @@ class FusionControl:
         self._agents_socket: MeshSocket | None = None
         self.bundles = BundleStore(bundle_folder(config), config.limits.bundles)
         ground = FusionGround(config, bundle=self.bundles.path, ask=lambda number: self.desired.ask(FUSION, number))
-        self.program = Converging(ground, self.shell, log)
+        self.renewing = Renewing(
+            state,
+            keeper,
+            healthy=self._in_touch,
+            faults=lambda: sum(self.shell.failures.values()),
+            trial_seconds=config.limits.guardian.trial_seconds,
+            proof_seconds=config.limits.guardian.proof_seconds,
+            tell=lambda text: self.shell.tell("", "shell", text),
+            log=log,
+        )
+        self.program = Converging(ground, self.shell, self.renewing, log)
         self.shell.on_failed = self.program.failed
         self.shell.on_climbed = self.program.climbed
         self.desired = Desired(
@@ -182,6 +193,7 @@ class FusionControl:
     async def run(self) -> None:
         """Until SIGTERM; returns when the payloads are stopped."""
         self.program.begin()
+        self.rollouts.begin()
         self.shell.set_desired(self.program.wanted())
         services = {
             "zap": self._serve_zap,
@@ -191,6 +203,7 @@ class FusionControl:
             "keys": self._watch_keys,
             "configurations": self.desired.run,
             "program": self.program.run,
+            "renewal": self.renewing.run,
             "rollouts": self.rollouts.run,
         }
         try:
@@ -203,6 +216,11 @@ class FusionControl:
         for one in self.shell.story.after(self._told):
             self.events.add(FUSION, one)
         self._told = self.shell.story.last
+
+    def _in_touch(self) -> bool:
+        """An agent is in session, unless there is no key by which one could be."""
+        in_session = any(link.state is LinkState.ONLINE for link in self.session.links.values())
+        return in_session or not self._authorized.has_role("agent")
 
     def _describe(self) -> dict[str, Any]:
         return {

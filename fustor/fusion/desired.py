@@ -289,10 +289,12 @@ class Desired:
         return await self._lacks(side.software, file)
 
     async def _lacks(self, software: Software, file: str) -> list[str]:
-        if not software.bundle or await trio.to_thread.run_sync(self._has_bundle, software.bundle):
-            return []
         accepted = "one that Fusion has is accepted: fustor bundle push FILE"
-        return [f"{file}: software.bundle = {software.bundle!r}: {accepted}"]
+        return [
+            f"{file}: software.{name} = {digest!r}: {accepted}"
+            for name, digest in attrs.asdict(software).items()
+            if digest and not await trio.to_thread.run_sync(self._has_bundle, digest)
+        ]
 
     async def _find(self, agent: str, number: int) -> Revision:
         found = await self._do(self._store().get, number)

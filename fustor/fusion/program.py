@@ -1,10 +1,11 @@
 """
-The program of Fusion's own payloads: what is desired of it, for :mod:`fustor.runtime.converging`.
+The programs of Fusion itself: what is desired of it, for :mod:`fustor.runtime.converging`.
 
 Everything else that Fusion does is in its file, so a document for Fusion says one thing::
 
-    [software]
-    bundle = "<digest>"   # of a bundle that Fusion has; empty: what is installed
+    [software]            # of bundles that Fusion has; empty: what is installed
+    bundle = "<digest>"   # of its payloads
+    shell = "<digest>"    # of its control actor and guardian
 
 The payloads get it one after the other, query workers first: there is always one that holds, of whichever program.
 
@@ -13,8 +14,8 @@ What this module does not do: decide, apply or keep anything.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -31,7 +32,7 @@ class FusionSide:
     What a document says.
 
     Attributes:
-        software: that the payloads run.
+        software: that is run.
     """
 
     software: Software = attrs.field(factory=Software)
@@ -44,7 +45,7 @@ def parse(text: bytes, file: str = "") -> FusionSide:
 
 def render(side: FusionSide) -> str:
     """``side`` as TOML that :func:`parse` reads to the same."""
-    return f"[software]\nbundle = {json.dumps(side.software.bundle)}\n"
+    return "\n".join(["[software]", *side.software.lines(), ""])
 
 
 class FusionGround:
@@ -74,17 +75,17 @@ class FusionGround:
         views_first = payloads(self._config, side.software)
         return sorted(views_first, key=lambda spec: spec.name.startswith("view."))
 
-    def courier(self, side: FusionSide) -> PayloadSpec | None:
+    def courier(self, side: FusionSide, digest: str) -> PayloadSpec | None:
         """Who unpacks a bundle that is here already."""
-        checks = [
-            {"module": "actors.query", "config": query_config(self._config, 0)},
-            *(
-                {"module": "actors.view", "config": view_config(self._config, index)}
-                for index in range(len(self._config.views))
-            ),
-        ]
-        way = {"file": self._bundle(side.software.bundle)}
-        return courier_spec(self.state, side.software, way, checks, self._config.limits.process.query)
+        checks: list[dict[str, Any]] = []
+        if digest == side.software.shell:
+            checks.append({"module": "fustor.fusion", "config": attrs.asdict(self._config)})
+        if digest == side.software.bundle:
+            checks.append({"module": "actors.query", "config": query_config(self._config, 0)})
+            for index in range(len(self._config.views)):
+                checks.append({"module": "actors.view", "config": view_config(self._config, index)})
+        way = {"file": self._bundle(digest)}
+        return courier_spec(self.state, digest, way, checks, self._config.limits.process.query)
 
     def prepare(self, side: FusionSide) -> None:
         """Nothing: folders of views are made with the state folder."""

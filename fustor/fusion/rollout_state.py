@@ -16,6 +16,8 @@ from protocols.rollout import OPEN, Member, Phase, Rollout, RolloutPolicy, Stand
 
 #: Of the file.
 FORMAT = 1
+#: What of an agent or Fusion gets a program.
+WHAT = ("payloads", "shell", "all")
 #: Bytes of the file: 100,000 agents.
 _LARGEST = 64 << 20
 
@@ -26,6 +28,7 @@ class Purpose:
     Attributes:
         id: of the rollout.
         bundle: digest of the program; empty for what is installed.
+        what: shall run it, one of :data:`WHAT`.
         reason: why.
         by, role: whose key started it.
         at: when, UTC, ISO 8601.
@@ -37,6 +40,7 @@ class Purpose:
     by: str
     role: str
     at: str
+    what: str = "payloads"
 
 
 @attrs.frozen(eq=False)

@@ -27,7 +27,7 @@ from fustor.fusion.desired import REASON_CHARACTERS, Desired
 from fustor.fusion.orders import Orders
 from fustor.fusion.program import FusionSide
 from fustor.fusion.program import render as render_own
-from fustor.fusion.rollout_state import Current, Purpose, content_of, load
+from fustor.fusion.rollout_state import WHAT, Current, Purpose, content_of, load
 from fustor.runtime.converging import Converging
 from fustor.runtime.document import Software, parse, render
 from fustor.runtime.durable import write_json
@@ -107,10 +107,17 @@ class Rollouts:
         #: Agents that are being given it, until that is done.
         self._giving: dict[str, trio.Event] = {}
 
+    def begin(self) -> None:
+        """Take up what was under way. Blocks; to be called once, before anybody is answered."""
+        try:
+            self._current = load(self._path, trio.current_time())
+        except (ValueError, MachineError) as error:
+            self._say(f"what was under way is lost: {error}")
+            with contextlib.suppress(OSError):
+                os.replace(self._path, self._path + ".unreadable")
+
     async def run(self) -> None:
-        """Take up what was under way, and carry it on, until cancelled."""
-        if self._current is None:
-            await self._load()
+        """Carry it on, until cancelled."""
         limiter = trio.CapacityLimiter(AT_A_TIME)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look)
@@ -164,10 +171,19 @@ class Rollouts:
         }
 
     async def start(
-        self, bundle: str, agents: tuple[str, ...], policy: RolloutPolicy, reason: str, *, by: str, role: str
+        self,
+        bundle: str,
+        agents: tuple[str, ...],
+        policy: RolloutPolicy,
+        reason: str,
+        *,
+        by: str,
+        role: str,
+        what: str = "payloads",
     ) -> dict[str, Any]:
         """
-        Begin one; without ``agents`` it is for everyone, also who comes later.
+        Begin one; without ``agents`` it is for everyone, also who comes later. ``what`` of them shall run it: one of
+        :data:`fustor.fusion.rollout_state.WHAT`.
 
         Raises:
             RequestError: another one is under way, there is no such bundle, or an agent is not known.
@@ -177,6 +193,8 @@ class Rollouts:
             raise MachineError("what is desired of agents is not read yet: try again in a moment")
         if not 0 < len(reason.strip()) <= REASON_CHARACTERS // 2:
             raise RequestError("reason", reason[:64], f"1 to {REASON_CHARACTERS // 2} characters are accepted")
+        if what not in WHAT:
+            raise RequestError("what", what[:64], f"one of {', '.join(WHAT)} is accepted")
         unknown = sorted(set(agents) - self._session.links.keys() - {FUSION})
         if unknown:
             raise RequestError("agents", unknown[0][:64], f"agents that have logged in are accepted, and {FUSION}")
@@ -190,7 +208,7 @@ class Rollouts:
             at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             members = {name: Member() for name in agents or sorted(self._session.links)}
             begun = Current(
-                Purpose(secrets.token_hex(4), bundle, reason, by, role, at),
+                Purpose(secrets.token_hex(4), bundle, reason, by, role, at, what),
                 Rollout(policy, everyone=not agents, members=members),
             )
             await self._write(begun)
@@ -342,10 +360,12 @@ class Rollouts:
         Raises:
             MachineError: as :meth:`_running`.
         """
-        wanted = Software(purpose.bundle)
         if agent == FUSION:
-            return "" if self._program.side.software == wanted else render_own(FusionSide(wanted))
+            own = self._program.side.software
+            wanted = _changed(own, purpose)
+            return "" if own == wanted else render_own(FusionSide(wanted))
         side = parse((await self._running(agent, purpose)).encode())
+        wanted = _changed(side.software, purpose)
         return "" if side.software == wanted else render(attrs.evolve(side, software=wanted))
 
     async def _running(self, agent: str, purpose: Purpose) -> str:
@@ -417,10 +437,8 @@ class Rollouts:
         async with self._writing:
             await trio.to_thread.run_sync(write_json, self._path, content_of(current))
 
-    async def _load(self) -> None:
-        try:
-            self._current = await trio.to_thread.run_sync(load, self._path, trio.current_time())
-        except (ValueError, MachineError) as error:
-            self._say(f"what was under way is lost: {error}")
-            with contextlib.suppress(OSError):
-                os.replace(self._path, self._path + ".unreadable")
+
+def _changed(software: Software, purpose: Purpose) -> Software:
+    bundle = purpose.bundle if purpose.what in ("payloads", "all") else software.bundle
+    shell = purpose.bundle if purpose.what in ("shell", "all") else software.shell
+    return Software(bundle, shell)

@@ -9,7 +9,22 @@ Keeper channel
 
     Control actor → guardian: ``{"op": …, "id": n, …}``; without ``id`` no answer is sent.
 
-    =========== ================================================= =====================================
+    =========== ======================================= ==================================================
+    op          fields                                  answer
+    =========== ======================================= ==================================================
+    spawn       name argv env fds token data_bytes      ``{pid}``, once the program runs
+    kill        name signal                             ``{}``
+    list                                                ``{slots}``; ``more``: another packet follows
+    forget      name                                    ``{}``: the slot of a process that has ended is free
+    abandon     name                                    ``{name}``: what a process is called that can't be killed
+    status                                              ``{counters}``
+    beat                                                ``{}``: the control actor is alive
+    reexec                                              ``{}``; changes to the new version if that would start
+    attempt     part program tag                        ``{}``; then ``control`` or ``guardian`` runs another program
+    prove       part                                    ``{}``: it works
+    leave       part why                                ``{}``; then it runs the one before
+    =========== ======================================= ==================================================
+
     Guardian → control actor: answers ``{"re": n, …}`` or ``{"re": n, "error": {field, value, accepted, errno}}``,
     and ``{"event": "exit", name, pid, token, code, signal, maxrss, cpu, known}``: ``maxrss`` in bytes, ``cpu`` in
     seconds; not ``known``: the process had outlived the guardian that started it, and the kernel does not tell.
@@ -20,9 +35,13 @@ Succession
     ``pidfd``.
     A new version of this code is the same process after an execve: ``handover``.
 
+Programs
+    What is installed may give way to a program that was sent from afar, on trial: ``programs`` says by which rules,
+    ``choice`` keeps it, ``boot`` leads from the installed guardian to the other one.
+
 Modules
-    Pure: ``config``, ``table``, ``policy``, ``requests``, ``predecessor``. At the kernel's edge: ``process``,
-    ``children``, ``pidfd``, ``survivors``, ``channel``, ``gate``, ``listeners``, ``files``, ``logs``, ``events``,
-    ``handover``, ``manager``. ``loop`` joins them, ``adoption`` is its part for survivors; ``keeper`` leads there from
-    the command line, ``main`` is the program.
+    Pure: ``config``, ``table``, ``policy``, ``requests``, ``predecessor``, ``programs`` but for its file. At the
+    kernel's edge: ``process``, ``children``, ``pidfd``, ``survivors``, ``channel``, ``gate``, ``listeners``, ``files``,
+    ``logs``, ``events``, ``handover``, ``manager``, ``kept``. ``loop`` joins them, ``adoption`` is its part for
+    survivors; ``keeper`` leads there from the command line, ``main`` is the program.
 """

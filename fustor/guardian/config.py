@@ -21,6 +21,10 @@ young               a control actor that lived for fewer seconds died young     
 log_bytes           a log above this many bytes is renamed to .1                                            8 MiB
 slots               how many payloads may be in the table                                                   1024
 successor           who starts the next guardian when this one is killed: "survivors" or "supervisor"       survivors
+entry               path of the guardian's program that is installed, by which each is started              itself
+shell               path of the file that says which program guardian and control actor run instead         none
+trial_timeout       seconds that the control actor has to say that another program works                    60
+trial_start_timeout start_timeout of a control actor on trial                                               8
 rejoin_timeout      seconds that survivors look for a successor before they exit                            10
 adopt_timeout       seconds that a successor waits for survivors to join before it kills them               5
 =================== ======================================================================================= ========
@@ -43,9 +47,15 @@ _SECONDS = {
     "young": 5.0,
     "rejoin_timeout": 10.0,
     "adopt_timeout": 5.0,
+    "trial_timeout": 60.0,
+    "trial_start_timeout": 8.0,
 }
 _COUNTS = {"log_bytes": 8 << 20, "slots": 1024}
-_KEYS = {"run", "control", "log", "env", "template", "listen", "control_fds", "successor", *_SECONDS, *_COUNTS}
+_KEYS = {
+    *("run", "control", "log", "env", "template", "listen", "control_fds", "successor", "entry", "shell"),
+    *_SECONDS,
+    *_COUNTS,
+}
 
 _STARTERS = ("survivors", "supervisor")
 
@@ -55,8 +65,8 @@ RESERVED = ("FUSTOR_NAME", "FUSTOR_TOKEN", "FUSTOR_GUARDIAN_PID", "FUSTOR_FDS", 
 
 class Config:
     """
-    Checked settings; one attribute per key of CONFIG.json. ``run`` and ``log`` are absolute, ``by_survivors`` says what
-    ``successor`` does.
+    Checked settings; one attribute per key of CONFIG.json. Paths are absolute, or empty where there is a default;
+    ``by_survivors`` says what ``successor`` does.
     """
 
     def __init__(self, data: object) -> None:
@@ -72,8 +82,8 @@ class Config:
         for key in ("run", "control", "log"):
             if key not in data:
                 raise RefusedError(key, None, "is required")
-        self.run = _folder("run", data["run"])
-        self.log = _folder("log", data["log"])
+        self.run = _path("run", data["run"])
+        self.log = _path("log", data["log"])
         self.control = argv("control", data["control"])
         self.env = environment("env", data.get("env", {}))
         self.template = _modules("template", data.get("template", []))
@@ -91,6 +101,10 @@ class Config:
         self.young = seconds["young"]
         self.rejoin_timeout = seconds["rejoin_timeout"]
         self.adopt_timeout = seconds["adopt_timeout"]
+        self.trial_timeout = seconds["trial_timeout"]
+        self.trial_start_timeout = seconds["trial_start_timeout"]
+        self.entry = _path("entry", data["entry"]) if "entry" in data else ""
+        self.shell = _path("shell", data["shell"]) if "shell" in data else ""
         self.by_survivors = _one_of("successor", data.get("successor", "survivors"), _STARTERS) == "survivors"
         self.log_bytes = counts["log_bytes"]
         self.slots = counts["slots"]
@@ -167,9 +181,9 @@ def _mapping(field: str, value: object) -> dict[str, object]:
     return value
 
 
-def _folder(field: str, value: object) -> str:
+def _path(field: str, value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise RefusedError(field, short(value), "the path of a folder is accepted")
+        raise RefusedError(field, short(value), "a path is accepted")
     return os.path.abspath(value)
 
 

@@ -3,6 +3,7 @@ From the command line to the loop: everything that has to be right before the fi
 
 Three ways lead here. A first start finds nothing. A successor finds the processes of a guardian that was killed, and
 takes them over. A new version is the same process after an execve, and goes on. ``loop.Guardian`` does the rest.
+Each way begins with the installed program, which may give way to another one (``boot``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import socket
 import sys
 
-from fustor.guardian import children, files, handover, listeners, manager, pidfd, predecessor, process
+from fustor.guardian import boot, children, files, handover, listeners, manager, pidfd, predecessor, process
 from fustor.guardian.config import Config, load
 from fustor.guardian.errors import StartError
 from fustor.guardian.gate import Gate
@@ -41,17 +42,32 @@ def guard(program: str, arguments: list[str]) -> int:
     try:
         path, option, number = _parse(arguments)
         config = load(path)
-        if option == "--check":
+        program = os.path.abspath(program)
+        entry = config.entry or program
+        checking = option == "--check"
+        if checking:
             _check(config)
+        else:
+            _enter(config.run)
+        if program == entry:
+            another = boot.other(
+                config.shell,
+                [os.path.abspath(path), *arguments[1:]],
+                fresh=option != handover.OPTION,
+                checking=checking,
+            )
+            if another:
+                boot.become(another)
+        if checking:
             return 0
-        _enter(config.run)
         given = manager.take_listening(os.environb, os.getpid())
         begun = os.environb.pop(BEGUN, b"")
-        command = [sys.executable, "-I", "-S", os.path.abspath(program), os.path.abspath(path)]
+        command = [sys.executable, "-I", "-S", entry, os.path.abspath(path)]
+        runs = _root(program) if program != entry else ""
         if option == handover.OPTION:
-            guardian = _go_on(config, command, number)
+            guardian = _go_on(config, command, runs, number)
         else:
-            guardian = _start(config, command, given, by_survivor=option == "--succeed")
+            guardian = _start(config, command, runs, given, by_survivor=option == "--succeed")
             if begun:
                 guardian.begin(begun)
     except StartError as error:
@@ -59,6 +75,11 @@ def guard(program: str, arguments: list[str]) -> int:
         return error.code
     guardian.run()
     return 0
+
+
+def _root(program: str) -> str:
+    """The folder that the packages of ``program``, a main.py, are in."""
+    return os.path.dirname(os.path.dirname(os.path.dirname(program)))
 
 
 def _parse(arguments: list[str]) -> tuple[str, str, int]:
@@ -92,7 +113,7 @@ def _enter(run: str) -> None:
         raise StartError(f"run = {run!r}: {error.strerror}; an existing folder is accepted", 2) from None
 
 
-def _start(config: Config, command: list[str], given: list[socket.socket], *, by_survivor: bool) -> Guardian:
+def _start(config: Config, command: list[str], runs: str, given: list[socket.socket], *, by_survivor: bool) -> Guardian:
     lock = files.lock()
     try:
         if not by_survivor:
@@ -109,10 +130,10 @@ def _start(config: Config, command: list[str], given: list[socket.socket], *, by
         for slot in before.running():
             survivors.hold(slot.pid, slot.born)
         if len(survivors):
-            return _succeed(config, command, lock, before, survivors, given)
+            return _succeed(config, command, runs, lock, before, survivors, given)
         files.sweep()
         try:
-            return _begin(config, command, lock, config.listen, set(), survivors, given)
+            return _begin(config, command, runs, lock, config.listen, set(), survivors, given)
         except (StartError, OSError):
             files.sweep()
             raise
@@ -123,6 +144,7 @@ def _start(config: Config, command: list[str], given: list[socket.socket], *, by
 def _succeed(
     config: Config,
     command: list[str],
+    runs: str,
     lock: int,
     before: predecessor.Predecessor,
     survivors: Survivors,
@@ -134,7 +156,7 @@ def _succeed(
         name: (host, port or before.listen.get(name, (host, 0))[1]) for name, (host, port) in config.listen.items()
     }
     held = {name for slot in before.running() if slot.pid in survivors for name in slot.fds}
-    guardian = _begin(config, command, lock, wanted, held, survivors, given)
+    guardian = _begin(config, command, runs, lock, wanted, held, survivors, given)
     guardian.adopt(before)
     return guardian
 
@@ -142,6 +164,7 @@ def _succeed(
 def _begin(
     config: Config,
     command: list[str],
+    runs: str,
     lock: int,
     wanted: dict[str, tuple[str, int]],
     held: set[str],
@@ -168,10 +191,10 @@ def _begin(
         sock.close()
     files.write(files.PID, b"%d\n" % os.getpid())
     children.become_subreaper()
-    return Guardian(config, logs, command, lock, Gate(), listening, wanted, survivors, _manager(config))
+    return Guardian(config, logs, command, lock, Gate(), listening, wanted, survivors, _manager(config), runs)
 
 
-def _go_on(config: Config, command: list[str], memory: int) -> Guardian:
+def _go_on(config: Config, command: list[str], runs: str, memory: int) -> Guardian:
     try:
         state = handover.take(memory)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -183,7 +206,7 @@ def _go_on(config: Config, command: list[str], memory: int) -> Guardian:
     gate = Gate(state.gate)
     # A newer configuration may want more than the version before has listened on: that is bound now.
     wanted = {**config.listen, **{name: sock.getsockname()[:2] for name, sock in listening.items()}}
-    guardian = Guardian(config, logs, command, state.lock, gate, listening, wanted, survivors, _manager(config))
+    guardian = Guardian(config, logs, command, state.lock, gate, listening, wanted, survivors, _manager(config), runs)
     guardian.take_over(state)
     return guardian
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from fustor.guardian import children, files, handover, process, requests
 from fustor.guardian.adoption import Adoption
 from fustor.guardian.channel import Channel
+from fustor.guardian.choice import Choice
 from fustor.guardian.config import Config
 from fustor.guardian.errors import RefusedError, short
 from fustor.guardian.events import Events
@@ -31,6 +32,7 @@ from fustor.guardian.logs import Logs
 from fustor.guardian.manager import VARIABLES, Manager
 from fustor.guardian.policy import ControlPolicy, Stopping
 from fustor.guardian.predecessor import Predecessor, boot_id
+from fustor.guardian.programs import CONTROL, GUARDIAN
 from fustor.guardian.survivors import Survivors
 from fustor.guardian.table import Exit, Slot, Table
 from fustor.guardian.template import MODULES, ROOM, ROOM_BYTES, TemplateLostError
@@ -58,6 +60,8 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 _NOTED = (signal.SIGUSR1, signal.SIGUSR2)
 #: Asks for the change to a new version.
 _RENEW = signal.SIGHUP
+#: Why a control actor is killed.
+_SILENT, _CHANGED = "silent", "changed"
 #: Seconds that a new version may take to say that it would start.
 _CHECK_SECONDS = 10.0
 
@@ -89,13 +93,14 @@ class Guardian:
     Args:
         config: checked settings; the working directory is ``config.run``.
         logs: where output goes.
-        command: by which this guardian was started, absolute paths throughout: how a successor is.
+        command: by which a successor is started, absolute paths throughout; it is the installed program's.
         lock: descriptor that holds the lock of the run folder.
         gate: listens already.
         listening: name → listening socket, as far as they are in hand.
         wanted: name → (host, port) of all that there have to be.
         survivors: processes of a killed guardian, held.
         manager: is told how we are.
+        runs: folder of the program that this guardian runs; empty: what is installed.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class Guardian:
         wanted: dict[str, tuple[str, int]],
         survivors: Survivors,
         manager: Manager,
+        runs: str = "",
     ) -> None:
         self._config = config
         self._logs = logs
@@ -128,6 +134,9 @@ class Guardian:
             config.restart_delay_max,
             config.young,
         )
+        self._choice = Choice(config.shell, runs, config.trial_timeout, logs)
+        #: Why the control actor is being killed by us: it changes its program, or it is silent.
+        self._control_end = ""
         self._stopping: Stopping | None = None
         self._control: _Control | None = None
         self._starting: dict[int, _Starting] = {}
@@ -170,6 +179,7 @@ class Guardian:
             self._control = _Control(before.control, None)
             self._logs.follow("control")
             self._policy.started(now)
+            self._choice.control_runs(now)
         self._adoption.begin(before, now + self._config.adopt_timeout)
         self._logs.write("WARNING", "the guardian before this one was killed", survivors=len(self._survivors))
 
@@ -218,12 +228,20 @@ class Guardian:
             self._become_new_version()
 
     def _keep_control(self, now: float) -> None:
+        if self._choice.overdue(now):
+            self._end_control(_CHANGED)
         due = self._policy.due(now, self._control_frozen)
         if due == "start":
             self._start_control(now)
         elif due == "kill" and self._control is not None:
             self._counters["control_kills"] += 1
             self._logs.write("ERROR", "control actor is silent: killed", pid=self._control.slot.pid)
+            self._end_control(_SILENT)
+
+    def _end_control(self, why: str) -> None:
+        """Its payloads go on, and the next one adopts them."""
+        if self._control is not None:
+            self._control_end = why
             self._send(self._control.slot.pid, signal.SIGKILL)
 
     def _control_frozen(self) -> bool:
@@ -238,7 +256,7 @@ class Guardian:
         else:
             times += [self._adoption.wake_at(), self._tending.wake_at(time.monotonic())]
             if not self._adoption.missing and not self._tending.awaited(time.monotonic()):
-                times.append(self._policy.wake_at())
+                times += [self._policy.wake_at(), self._choice.wake_at()]
             if self._check is not None:
                 times.append(self._check_until)
         due = [moment for moment in times if moment is not None]
@@ -297,6 +315,7 @@ class Guardian:
             "seconds": self._config.rejoin_timeout,
             "argv": self._command if self._config.by_survivors else [],
             "log": os.path.join(self._config.log, "guardian.log"),
+            "path": os.environ.get("PYTHONPATH", ""),
         }
         own = {"NAME": name, "TOKEN": token, "GUARDIAN_PID": str(os.getpid()), "FDS": json.dumps(fds)}
         own["REJOIN"] = json.dumps(rejoin)
@@ -411,19 +430,22 @@ class Guardian:
         token = os.urandom(16).hex()
         held = self._config.control_fds
         fds = {"keeper": theirs.fileno(), **{name: self._listening[name].fileno() for name in held}}
-        env = self._environment({}, "control", token, fds)
+        program = self._choice.control_program()
+        own = {b"PYTHONPATH": os.fsencode(program)} if program else {}
+        env = self._environment(own, "control", token, fds)
 
         def enter(slot: Slot) -> None:
             channel = Channel(ours)
             self._control = _Control(slot, channel)
             self._events.watch(channel.fileno(), self._on_channel)
-            self._policy.started(now)
+            self._policy.started(now, self._config.trial_start_timeout if self._choice.on_trial else None)
+            self._choice.control_runs(now)
             self._counters["control_starts"] += 1
             self._logs.write("INFO", "control actor started", pid=slot.pid)
 
         try:
-            program = process.Program(self._config.control, env, list(fds.values()), self._logs.open("control"))
-            self._start(program, "control", token, enter, self._control_settled, held)
+            started = process.Program(self._config.control, env, list(fds.values()), self._logs.open("control"))
+            self._start(started, "control", token, enter, self._control_settled, held)
         except OSError as error:
             ours.close()
             self._not_started(error.strerror, now)
@@ -487,6 +509,7 @@ class Guardian:
         if self._control is not None and self._control.slot.pid == pid:
             self._drop_control()
             wait = self._policy.exited(time.monotonic())
+            self._judge_control(ended)
             again = {"again_in": wait} if self._stopping is None else {}
             self._logs.write("WARNING", "control actor exited", pid=pid, **ended.as_json(), **again)
             return
@@ -497,6 +520,16 @@ class Guardian:
         self._changed = True
         self._logs.write("INFO", "payload exited", payload=slot.name, pid=pid, **ended.as_json())
         self._tell({"event": "exit", "name": slot.name, "pid": pid, "token": slot.token, **ended.as_json()})
+
+    def _judge_control(self, ended: Exit) -> None:
+        """What its end says of its program."""
+        end, self._control_end = self._control_end, ""
+        if self._stopping is not None or end == _CHANGED:
+            return
+        how = f"was ended by signal {ended.signal}" if ended.signal else f"ended with code {ended.code}"
+        text = "did nothing any more" if end == _SILENT else how if ended.known else "ended"
+        killed = ended.signal == signal.SIGKILL or not ended.known
+        self._choice.control_died(f"its control actor {text}", hung=end == _SILENT, killed=killed and not end)
 
     def _drop_control(self) -> None:
         self._close_channel()
@@ -545,7 +578,7 @@ class Guardian:
             program = process.Program(argv, dict(os.environb), [], self._logs.open("guardian"))
             self._start(program, "check", "", self._check_starts, self._check_settled)
         except OSError as error:
-            self._logs.write("ERROR", f"the new version can't be checked, this one goes on: {error.strerror}")
+            self._new_version_fails(f"can't be checked: {error.strerror}")
             return
         self._check_until = time.monotonic() + _CHECK_SECONDS
 
@@ -555,16 +588,20 @@ class Guardian:
     def _check_settled(self, slot: Slot, error: int) -> None:
         if error:
             self._check = None
-            self._logs.write("ERROR", f"the new version can't be executed, this one goes on: {os.strerror(error)}")
+            self._new_version_fails(f"can't be executed: {os.strerror(error)}")
 
     def _checked(self, ended: Exit) -> None:
         if self._stopping is not None:
             return
         if ended.code or ended.signal:
-            self._logs.write("ERROR", "the new version would not start, this one goes on", **ended.as_json())
+            self._new_version_fails(f"would not start, this one goes on: code {ended.code}, signal {ended.signal}")
             return
         # Not from within a handler: the books have to be in order, and no exec may be awaited.
         self._renew = True
+
+    def _new_version_fails(self, why: str) -> None:
+        self._logs.write("ERROR", f"the new version {why}")
+        self._choice.would_not_start(f"it {why}")
 
     def _become_new_version(self) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, handover.HELD)
@@ -579,7 +616,7 @@ class Guardian:
             self._logs.write("INFO", "changing to the new version", payloads=len(self._table.alive()))
             handover.execute(self._command, state)
         except OSError as error:
-            self._logs.write("ERROR", f"the change failed, this version goes on: {error.strerror}")
+            self._new_version_fails(f"can't be executed: {error.strerror}")
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -609,6 +646,7 @@ class Guardian:
         if state.control is not None:
             self._control = _Control(state.control, None)
             self._logs.follow("control")
+            self._choice.control_runs(time.monotonic())
             if state.channel >= 0:
                 channel = self._control.channel = Channel(socket.socket(fileno=state.channel), state.waiting)
                 self._events.watch(channel.fileno(), self._on_channel)
@@ -770,6 +808,31 @@ class Guardian:
         self._check_new_version()
         self._answer(channel, number, {})
 
+    def _do_attempt(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        if self._stopping is not None:
+            raise RefusedError("op", "attempt", "the guardian is stopping; it does not change any more")
+        part, program = requests.part(fields), requests.words(fields, "program")
+        self._choice.attempt(part, program, requests.words(fields, "tag"))
+        self._answer(channel, number, {})
+        self._follow_choice(part)
+
+    def _do_prove(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        self._choice.prove(requests.part(fields))
+        self._answer(channel, number, {})
+
+    def _do_leave(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
+        part = requests.part(fields)
+        self._choice.leave(part, requests.words(fields, "why"))
+        self._answer(channel, number, {})
+        self._follow_choice(part)
+
+    def _follow_choice(self, part: str) -> None:
+        """Whoever runs another program than is chosen changes."""
+        if part == GUARDIAN:
+            self._check_new_version()
+        elif part == CONTROL:
+            self._end_control(_CHANGED)
+
     _OPS: Mapping[str, Callable[[Guardian, Channel, object, dict[str, object]], None]] = {
         "spawn": _do_spawn,
         "kill": _do_kill,
@@ -779,6 +842,9 @@ class Guardian:
         "status": _do_status,
         "beat": _do_beat,
         "reexec": _do_reexec,
+        "attempt": _do_attempt,
+        "prove": _do_prove,
+        "leave": _do_leave,
     }
 
     # -- the stop ---------------------------------------------------------------------------------------------------

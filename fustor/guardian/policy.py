@@ -58,12 +58,12 @@ class ControlPolicy:
         told = more[1] if len(more) > 1 else None
         self._until = told if told is not None else (self._deadline or 0.0) + self._hang_timeout
 
-    def started(self, now: float) -> None:
-        """It was started."""
+    def started(self, now: float, start_timeout: float | None = None) -> None:
+        """It was started; ``start_timeout``: another one for this life."""
         self._started = now
         self._start_at = None
         self._deadline = now + self._beat_timeout if self._beat_timeout else None
-        self._until = now + self._start_timeout
+        self._until = now + (self._start_timeout if start_timeout is None else start_timeout)
 
     def beat(self, now: float) -> None:
         """It beat. Without effect once it was condemned: a process that is being killed can't beat itself free."""

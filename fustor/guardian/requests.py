@@ -9,10 +9,13 @@ import re
 
 from fustor.guardian.config import argv, environment
 from fustor.guardian.errors import RefusedError
+from fustor.guardian.programs import PARTS
 
 #: A name is part of a log file's name, an environment variable and, in run/, of socket paths.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _TAKEN = ("guardian", "control")
+#: Characters of a path (PATH_MAX of limits.h) or a reason.
+_MOST_WORDS = 4096
 
 
 class Spawn:
@@ -99,6 +102,32 @@ def signal_number(fields: dict[str, object]) -> int:
     value = fields.get("signal")
     if type(value) is not int or not 1 <= value <= 64:
         raise RefusedError("signal", value, "1 to 64 is accepted (signal(7))")
+    return value
+
+
+def part(fields: dict[str, object]) -> str:
+    """
+    The field ``part``.
+
+    Raises:
+        RefusedError: it is none of :data:`fustor.guardian.programs.PARTS`.
+    """
+    value = fields.get("part")
+    if not isinstance(value, str) or value not in PARTS:
+        raise RefusedError("part", value, f"{' or '.join(PARTS)} is accepted")
+    return value
+
+
+def words(fields: dict[str, object], field: str) -> str:
+    """
+    A text in a field.
+
+    Raises:
+        RefusedError: it is none, has NUL in it, or more than 4096 characters.
+    """
+    value = fields.get(field)
+    if not isinstance(value, str) or len(value) > _MOST_WORDS or "\0" in value:
+        raise RefusedError(field, value, f"a text of at most {_MOST_WORDS} characters without NUL is accepted")
     return value
 
 

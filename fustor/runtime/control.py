@@ -8,6 +8,7 @@ What this module does not do: know agents, Fusion or any message (see ``fustor.a
 from __future__ import annotations
 
 import faulthandler
+import json
 import logging
 import os
 import queue
@@ -27,7 +28,7 @@ from fustor.runtime.log import setup_logging
 from fustor.runtime.parent import EXIT_PARENT_GONE, watch_guardian
 from fustor.runtime.rlimits import hurry, protect, raise_descriptor_limit
 from fustor.runtime.shell import Shell
-from protocols.errors import ConfigError, MachineError
+from protocols.errors import ConfigError, FustorError, MachineError
 
 #: Exit codes.
 STOPPED, FAILED, REFUSED = 0, 1, 2
@@ -69,6 +70,22 @@ def run_control(main: Callable[[dict[str, Any], Keeper, logging.Logger], Awaitab
         if group.subgroup(KeeperGone) is None:
             raise
         sys.exit(EXIT_PARENT_GONE)
+    sys.exit(STOPPED)
+
+
+def check_control(build: Callable[[dict[str, Any]], object]) -> NoReturn:
+    """
+    Say whether this program would take the configuration on stdin, as JSON; ends the process. As the payloads do,
+    ``--check`` of which :mod:`fustor.runtime.actor` has.
+    """
+    try:
+        config = json.loads(sys.stdin.buffer.read())
+        if not isinstance(config, dict):
+            raise ConfigError("(configuration)", type(config).__name__, "a JSON object is accepted")
+        build(config)
+    except (FustorError, ValueError) as error:
+        print("\n".join(map(str, getattr(error, "faults", ()))) or str(error))
+        sys.exit(REFUSED)
     sys.exit(STOPPED)
 
 

@@ -29,7 +29,8 @@ import trio
 from fustor.runtime.document import Software, digest_of
 from fustor.runtime.durable import read_json, write_durably
 from fustor.runtime.payload import PayloadSpec
-from fustor.runtime.program import COURIER, program_folder, versions_folder
+from fustor.runtime.program import COURIER, program_at, versions_folder
+from fustor.runtime.renewing import Renewing
 from fustor.runtime.shell import Shell
 from protocols.desired import (
     OPEN,
@@ -58,6 +59,7 @@ from protocols.desired import (
 from protocols.errors import FustorError, MachineError, RequestError
 from protocols.ladder import Rung
 from protocols.messages import ConfigurationStatus, Document
+from protocols.renewal import Move
 from protocols.supervision import Failed, State
 
 #: Of the file.
@@ -76,7 +78,7 @@ class Side(Protocol):
 
     @property
     def software(self) -> Software:
-        """The program that the payloads run."""
+        """The programs that are run."""
         ...
 
 
@@ -113,8 +115,8 @@ class Ground(Protocol[S]):
         """The payloads of a document, as far as they can run now."""
         ...
 
-    def courier(self, side: S) -> PayloadSpec | None:
-        """Who brings its bundle; None while it is not known from where."""
+    def courier(self, side: S, digest: str) -> PayloadSpec | None:
+        """Who brings one of its bundles; None while it is not known from where."""
         ...
 
     def ask(self, revision: int) -> None:
@@ -131,6 +133,7 @@ class Converging(Generic[S]):
     Args:
         ground: what this side knows.
         shell: its payloads.
+        renewing: the program of the shell itself.
         log: for everything.
 
     Attributes:
@@ -139,11 +142,12 @@ class Converging(Generic[S]):
         counters: ``documents`` that came, ``strays`` that nobody wanted, ``unkept`` states.
     """
 
-    def __init__(self, ground: Ground[S], shell: Shell, log: logging.Logger) -> None:
+    def __init__(self, ground: Ground[S], shell: Shell, renewing: Renewing, log: logging.Logger) -> None:
         self.convergence = Convergence(ground.policy)
         self.counters = dict.fromkeys(("documents", "strays", "unkept"), 0)
         self._ground = ground
         self._shell = shell
+        self._renewing = renewing
         self._log = log
         self._path = os.path.join(ground.state, "configuration.json")
         self._kept: dict[str, Any] | None = None
@@ -153,8 +157,10 @@ class Converging(Generic[S]):
         self.side = ground.own
         self._todo: deque[Effect] = deque()
         self._arrived: Document | None = None
-        #: A document that waits for its bundle, and what it says.
+        #: A document that waits for a program, and what it says.
         self._awaited: tuple[Document, S] | None = None
+        #: The bundle that is brought for it.
+        self._brought = ""
         self._poke = trio.Event()
         #: Payload → revision that the attempted configuration gives to it, of those that it changes; None: to be made.
         self._changed: dict[str, int] | None = None
@@ -192,7 +198,7 @@ class Converging(Generic[S]):
 
     def wanted(self) -> list[PayloadSpec]:
         """All payloads that shall run now."""
-        brings = self._ground.courier(self._awaited[1]) if self._awaited else None
+        brings = self._ground.courier(self._awaited[1], self._brought) if self._awaited and self._brought else None
         specs = self._ground.specs(self.side)
         if self._ground.gradual and self.convergence.phase in _TRYING:
             before = {spec.name: spec for spec in self._ground.specs(self._sides[self.convergence.good])}
@@ -253,7 +259,7 @@ class Converging(Generic[S]):
         document, self._arrived = self._arrived, None
         if document is not None:
             await self._take(document)
-        self._look_at_courier()
+        await self._look_at_awaited()
         self._feed(Told(self.convergence.desired))  # what did not come is asked for again
         await self._carry_out()
         # What was just applied may be what runs already: then nothing will change by itself.
@@ -274,7 +280,7 @@ class Converging(Generic[S]):
                     self._sides[mark] = self._ground.own
                     self._feed(Came(mark))
                 case Fetch(mark):
-                    # One that waits for its bundle need not be sent again.
+                    # One that waits for a program need not be sent again.
                     if self._awaited is None or self._awaited[0].revision != mark.revision:
                         self._ground.ask(mark.revision)
                 case Keep():
@@ -313,50 +319,59 @@ class Converging(Generic[S]):
         except FustorError as error:
             faults = str(error)
         else:
-            if self._lacks(side):
-                self._await(document, side)
-                return
-            self._sides[mark] = side
-            self._texts[mark.digest] = document.text
-        self._await(None, None)
+            self._awaited = document, side
+            return
+        self._await_no_more()
         self._feed(Came(mark, faults))
 
-    # -- bundles ----------------------------------------------------------------------------------------------------
+    # -- programs ---------------------------------------------------------------------------------------------------
 
-    def _lacks(self, side: S) -> bool:
-        folder = program_folder(self._ground.state, side.software)
-        return bool(folder) and not os.path.isdir(folder)
+    def _lacks(self, side: S) -> str:
+        """Digest of a bundle that it needs and that is not there; empty: all are."""
+        needed = (side.software.bundle, side.software.shell)
+        return next((one for one in needed if one and not os.path.isdir(program_at(self._ground.state, one))), "")
 
-    def _await(self, document: Document | None, side: S | None) -> None:
-        """Let the bundle of a document be brought; none any more."""
-        before = self._awaited
-        self._awaited = (document, side) if document is not None and side is not None else None
-        if self._awaited is not None and (before is None or before[1] != side):
-            assert side is not None
-            self._say(f"revision {self._awaited[0].revision} needs bundle {side.software.bundle[:16]}…: it is fetched")
-        if (before is None) != (self._awaited is None) or (before and self._awaited and before[1] != self._awaited[1]):
-            self._shell.set_desired(self.wanted())
+    def _await_no_more(self) -> None:
+        self._awaited = None
+        self._bring("")
 
-    def _look_at_courier(self) -> None:
-        """What became of the bundle that is brought."""
+    def _bring(self, digest: str) -> None:
+        """Let a bundle be brought; none any more."""
+        if digest == self._brought:
+            return
+        self._brought = digest
+        if digest and self._awaited is not None:
+            self._say(f"revision {self._awaited[0].revision} needs bundle {digest[:16]}…: it is fetched")
+        self._shell.set_desired(self.wanted())
+
+    async def _look_at_awaited(self) -> None:
+        """Whether the programs of the document that waits for them are there by now, and the shell runs its own."""
         if self._awaited is None:
             return
         document, side = self._awaited
         mark = Mark(document.revision, digest_of(document.text))
         if mark != self.convergence.desired:
-            self._await(None, None)
+            self._await_no_more()
             return
-        facts = next((dict(one.facts) for one in self._shell.statuses() if one.name == COURIER), {})
-        if facts.get("wants") != side.software.bundle:
-            return
-        if facts.get("staged") == side.software.bundle:
+        faults = ""
+        if self._brought:
+            facts = next((dict(one.facts) for one in self._shell.statuses() if one.name == COURIER), {})
+            if facts.get("wants") != self._brought or not facts.keys() & {"staged", "refused"}:
+                return
+            if "refused" in facts:
+                faults = f"bundle {self._brought[:16]}…: {facts['refused']}"
+        if not faults:
+            self._bring(self._lacks(side))
+            if self._brought:
+                return
+            move, faults = await self._renewing.advance(side.software.shell, str(mark.revision))
+            if move not in (Move.NOTHING, Move.REFUSE):
+                return
+        if not faults:
             self._sides[mark] = side
             self._texts[mark.digest] = document.text
-            self._await(None, None)
-            self._feed(Came(mark))
-        elif "refused" in facts:
-            self._await(None, None)
-            self._feed(Came(mark, f"bundle {side.software.bundle[:16]}…: {facts['refused']}"))
+        self._await_no_more()
+        self._feed(Came(mark, faults))
 
     def _say(self, text: str) -> None:
         self._log.info("configuration", extra={"text": text[:1000]})
@@ -432,9 +447,9 @@ class Converging(Generic[S]):
     def _tidy(self) -> None:
         """Versions that no configuration needs any more are removed; blocks."""
         folder = versions_folder(self._ground.state)
-        needed = {side.software.bundle for side in self._sides.values()}
-        if self._awaited is not None:
-            needed.add(self._awaited[1].software.bundle)
+        sides = [*self._sides.values(), *([self._awaited[1]] if self._awaited is not None else [])]
+        needed = {one for side in sides for one in (side.software.bundle, side.software.shell)}
+        needed |= self._renewing.needed()
         with contextlib.suppress(OSError):
             for name in os.listdir(folder):
                 if name.partition(".")[0] not in needed:
@@ -492,7 +507,7 @@ class Converging(Generic[S]):
                 if digest_of(text) != mark.digest:
                     raise ValueError("its document is not there")
                 side = self._ground.accept(text)
-                if self._lacks(side):
+                if side.software.bundle and not os.path.isdir(program_at(self._ground.state, side.software.bundle)):
                     raise ValueError(f"its bundle {side.software.bundle[:16]}… is not there")
                 self._sides[mark] = side
             except (FustorError, ValueError) as error:

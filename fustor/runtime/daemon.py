@@ -52,6 +52,8 @@ class GuardianLimits:
         silent_seconds: without an answer after which a guardian is killed by its control actor, for a successor.
         rejoin_seconds: how long the processes of a killed guardian look for a successor before they exit.
         adopt_seconds: how long a successor waits for them to join before it kills them.
+        trial_seconds: in which another program of the guardian or control actor has to be proved.
+        proof_seconds: how long it has to be well for that.
         template: payloads are forked of a process that has imported their program; else each imports it anew.
     """
 
@@ -60,6 +62,8 @@ class GuardianLimits:
     silent_seconds: float = attrs.field(default=5.0, validator=between(1.0, 3600))
     rejoin_seconds: float = attrs.field(default=10.0, validator=between(0, 3600))
     adopt_seconds: float = attrs.field(default=5.0, validator=between(0, 3600))
+    trial_seconds: float = attrs.field(default=60.0, validator=between(1.0, 3600))
+    proof_seconds: float = attrs.field(default=10.0, validator=between(0, 3600))
     template: bool = True
 
 
@@ -214,6 +218,9 @@ def launch(
     clear_run(run)
     effective = os.path.join(run, "config.json")
     guardian = os.path.join(run, "guardian.json")
+    spec = importlib.util.find_spec("fustor.guardian.main")
+    if spec is None or spec.origin is None:
+        raise MachineError("fustor.guardian.main is not installed: install fustor again")
     write_json(effective, config)
     write_json(
         guardian,
@@ -231,11 +238,11 @@ def launch(
             "hang_timeout": limits.hang_seconds,
             "rejoin_timeout": limits.rejoin_seconds,
             "adopt_timeout": limits.adopt_seconds,
+            "trial_timeout": limits.trial_seconds,
+            "entry": spec.origin,
+            "shell": os.path.join(state, "shell.json"),
         },
     )
-    spec = importlib.util.find_spec("fustor.guardian.main")
-    if spec is None or spec.origin is None:
-        raise MachineError("fustor.guardian.main is not installed: install fustor again")
     try:
         os.execv(sys.executable, [sys.executable, "-I", "-S", spec.origin, guardian])
     except OSError as error:

@@ -6,8 +6,9 @@ A document: the whole configuration of an agent's data side, as people write it 
     sources = []            # required: an empty list means that nothing is indexed
     [[sources]]             # or some of them, as in agent.toml
     [limits.watcher]        # limits of the data side: watcher, scanner, syncer, parser
-    [software]              # which program its payloads run
-    bundle = "<digest>"     # of a bundle that Fusion has; empty or left out: what is installed on the host
+    [software]              # which program is run; empty or left out: what is installed on the host
+    bundle = "<digest>"     # by its payloads: of a bundle that Fusion has
+    shell = "<digest>"      # by its control actor and guardian
     [deny]                  # no: what a host denies, its identity, keys, endpoints and supervision are its own
 
 It is TOML, at most :data:`MOST_BYTES`, and always whole: what it does not say has its default, not what was before.
@@ -55,16 +56,25 @@ class DataLimits:
     parser: dict[str, Any] = attrs.Factory(dict)
 
 
+_digest = matching("([0-9a-f]{64})?", "the digest of a bundle, or nothing,")
+
+
 @attrs.frozen
 class Software:
     """
-    ``[software]``: the program that the payloads run.
+    ``[software]``: which programs are run, by the digests of their bundles; empty: what is installed.
 
     Attributes:
-        bundle: digest of a bundle; empty: what is installed.
+        bundle: of the payloads.
+        shell: of the control actor and the guardian.
     """
 
-    bundle: str = attrs.field(default="", validator=matching("([0-9a-f]{64})?", "the digest of a bundle, or nothing,"))
+    bundle: str = attrs.field(default="", validator=_digest)
+    shell: str = attrs.field(default="", validator=_digest)
+
+    def lines(self) -> list[str]:
+        """As TOML, without what is installed."""
+        return [f'{name} = "{digest}"' for name, digest in attrs.asdict(self).items() if digest]
 
 
 @attrs.frozen
@@ -75,7 +85,7 @@ class DataSide:
     Attributes:
         sources: what is indexed; may be empty.
         limits: of the payloads.
-        software: that they run.
+        software: that is run.
     """
 
     sources: tuple[SourceConfig, ...] = attrs.field(validator=_source_count)
@@ -203,8 +213,8 @@ def render(side: DataSide) -> str:
         values: dict[str, Any] = getattr(side.limits, table.name)
         if values:
             lines += [f"[limits.{table.name}]", *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
-    if side.software.bundle:
-        lines += ["[software]", f"bundle = {_toml(side.software.bundle)}", ""]
+    if side.software.lines():
+        lines += ["[software]", *side.software.lines(), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -278,6 +278,41 @@ class Keeper:
             raise KeeperGone("the guardian is gone")
         await self._send(b'{"op":"beat"}')
 
+    async def attempt(self, part: str, program: str, tag: str) -> None:
+        """
+        Let the control actor or the guardian run another program from now on: see ``fustor/guardian/programs.py``. For
+        the control actor, this process, it means its end.
+
+        Args:
+            part: ``control`` or ``guardian``.
+            program: folder of the program; empty: what is installed.
+            tag: names the wish.
+
+        Raises:
+            RequestError: it is no such program.
+            MachineError: it can't be written down.
+            KeeperGone: see there.
+        """
+        await self._ask("attempt", part=part, program=program, tag=tag)
+
+    async def prove(self, part: str) -> None:
+        """
+        Say that the program of ``part`` works.
+
+        Raises:
+            KeeperGone: see there.
+        """
+        await self._ask("prove", part=part)
+
+    async def leave(self, part: str, why: str) -> None:
+        """
+        Say that the program of ``part`` does not work; for the control actor it means its end.
+
+        Raises:
+            KeeperGone: see there.
+        """
+        await self._ask("leave", part=part, why=why)
+
     def guardian(self) -> int:
         """The pid of the guardian that we are connected to (unix(7), SO_PEERCRED); 0 when that is not known."""
         try:

@@ -220,6 +220,11 @@ class AuthorizedKeys:
                 return None  # it could not be read again, or has changed once more
         return None if known is None else (known[1].name, known[1].role)
 
+    def has_role(self, role: str) -> bool:
+        """Whether somebody of this role may connect."""
+        self._read()
+        return any(pair.role == role for _, pair in self._known.values())
+
     def _is_as_read(self, path: str) -> bool:
         return _signature(path) == self._files[path][0]
 

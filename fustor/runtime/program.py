@@ -23,26 +23,31 @@ def versions_folder(state: str) -> str:
     return os.path.join(state, "versions")
 
 
+def program_at(state: str, digest: str) -> str:
+    """Folder of the unpacked bundle ``digest``; empty: what is installed."""
+    return os.path.join(versions_folder(state), digest) if digest else ""
+
+
 def program_folder(state: str, software: Software) -> str:
     """Of the unpacked bundle that payloads run; empty: what is installed."""
-    return os.path.join(versions_folder(state), software.bundle) if software.bundle else ""
+    return program_at(state, software.bundle)
 
 
 def courier_spec(
-    state: str, software: Software, way: dict[str, str], checks: list[dict[str, Any]], limits: ProcessLimits
+    state: str, digest: str, way: dict[str, str], checks: list[dict[str, Any]], limits: ProcessLimits
 ) -> PayloadSpec:
     """
     Who brings a bundle and tries what of it would run.
 
     Args:
         state: the side's state folder.
-        software: that is wanted.
+        digest: of the bundle that is wanted.
         way: how it is had: ``file``, or ``endpoint``, ``server_key`` and ``key_file``.
         checks: what will run: ``{module, config}``.
         limits: of its process.
     """
     told = {
-        "digest": software.bundle,
+        "digest": digest,
         "versions": versions_folder(state),
         "release_keys": os.path.join(state, "keys", "release"),
         **way,

@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import zmq
@@ -23,6 +24,7 @@ from fustor.fusion.rollouts import Rollouts
 from fustor.runtime.audit import Audit
 from fustor.runtime.converging import Converging
 from fustor.runtime.keeper import Keeper
+from fustor.runtime.renewing import Renewing
 from fustor.runtime.shell import Shell
 from fustor.runtime.zap import ZapCounts
 from protocols.codec import CONTROL_LIMITS, encode
@@ -60,7 +62,7 @@ async def administration(tmp_path: Path) -> AsyncIterator[Administration]:
     )
     config = build({"fusion": {"state": "/s"}})
     ground = FusionGround(config, bundle=str, ask=lambda revision: None)
-    program = Converging(ground, shell, logging.getLogger("test"))
+    program = Converging(ground, shell, cast(Renewing, None), logging.getLogger("test"))
     desired = Desired(
         str(tmp_path),
         DesiredLimits(),

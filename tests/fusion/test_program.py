@@ -7,6 +7,7 @@ import pytest
 from fustor.fusion.config import FusionConfig, build
 from fustor.fusion.program import FusionGround, FusionSide, parse, render
 from fustor.runtime.config import ConfigFaults
+from fustor.runtime.daemon import check_payload
 from fustor.runtime.document import MOST_BYTES, Software
 from protocols.errors import ConfigError
 
@@ -22,8 +23,9 @@ def ground() -> FusionGround:
 
 
 @pytest.mark.parametrize("bundle", ["", DIGEST])
-def test_what_is_rendered_is_read(bundle: str) -> None:
-    side = FusionSide(Software(bundle))
+@pytest.mark.parametrize("shell", ["", "cd" * 32])
+def test_what_is_rendered_is_read(bundle: str, shell: str) -> None:
+    side = FusionSide(Software(bundle, shell))
     assert parse(render(side).encode()) == side
 
 
@@ -59,8 +61,17 @@ def test_query_workers_come_first_and_views_last() -> None:
 
 
 def test_its_courier_reads_what_fusion_has_and_tries_all_that_would_run() -> None:
-    spec = ground().courier(FusionSide(Software(DIGEST)))
+    spec = ground().courier(FusionSide(Software(DIGEST)), DIGEST)
     assert spec is not None
     assert (spec.name, spec.config["file"], spec.config["digest"]) == ("courier", f"/b/{DIGEST}", DIGEST)
     assert spec.config["release_keys"] == "/s/keys/release"
     assert [one["module"] for one in spec.config["checks"]] == ["actors.query", "actors.view", "actors.view"]
+
+
+def test_a_bundle_for_the_shell_is_tried_as_one() -> None:
+    spec = ground().courier(FusionSide(Software("", DIGEST)), DIGEST)
+    assert spec is not None
+    (only,) = spec.config["checks"]
+    assert only["module"] == "fustor.fusion"
+    assert check_payload("fustor.fusion", only["config"]) == []
+    assert check_payload("fustor.fusion", {"fusion": {"statx": 1}}) != []

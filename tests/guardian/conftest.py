@@ -199,6 +199,11 @@ class Side:
                         return message
             self.forsake()
 
+    def tell(self, op: str, **fields: Any) -> None:
+        """A request that is not answered, for it may end whoever would pass the answer on."""
+        self.forsake()  # whoever passed on the last one may be gone
+        self._connected().send(json.dumps({"op": op, **fields}).encode())
+
     def event(self, name: str) -> dict[str, Any]:
         """The next exit of ``name``."""
         deadline = time.monotonic() + DEADLINE

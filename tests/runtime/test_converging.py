@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from protocols.desired import Mark
+from protocols.renewal import Move
 from protocols.supervision import Failed
 from tests.support.ground import POLICY, Ground, World, world
 
@@ -109,3 +110,34 @@ async def test_the_next_life_goes_on_with_it(tmp_path: Path) -> None:
         await second.until(lambda: second.numbers() == {"a": 7, "b": 7})
         second.payloads.take("b")
         await second.outcome("good")
+
+
+async def test_a_document_waits_for_the_program_of_the_shell(at_once: World) -> None:
+    at_once.shells.move = Move.CONTROL, ""
+    at_once.desire(1, f"7  {NEW}")
+    (Path(at_once.ground.state) / "versions" / NEW).mkdir(parents=True)
+    await at_once.until(lambda: (NEW, "1") in at_once.shells.wanted)
+    assert at_once.numbers() == {"a": 0, "b": 0}
+    at_once.shells.move = Move.NOTHING, ""
+    await at_once.until(lambda: at_once.numbers() == {"a": 7, "b": 7})
+
+
+async def test_a_shell_that_was_left_refuses_the_document(at_once: World) -> None:
+    at_once.shells.move = Move.REFUSE, "the control actor of it was left: it crashed"
+    at_once.desire(1, "7")
+    await at_once.outcome("refused")
+    assert at_once.converging.status().error == "the control actor of it was left: it crashed"
+    assert at_once.numbers() == {"a": 0, "b": 0}
+
+
+async def test_two_bundles_are_brought_one_after_the_other(at_once: World) -> None:
+    other = "cd" * 32
+    versions = Path(at_once.ground.state) / "versions"
+    at_once.desire(1, f"7 {NEW} {other}")
+    for digest in (NEW, other):
+        await at_once.until(lambda digest=digest: at_once.courier() == digest)
+        assert at_once.shells.wanted == []
+        (versions / digest).mkdir(parents=True)
+        at_once.payloads.facts["courier"] = {"wants": digest, "staged": digest}
+    await at_once.until(lambda: at_once.courier() == "")
+    assert at_once.shells.wanted[0] == (other, "1")

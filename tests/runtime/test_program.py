@@ -17,7 +17,7 @@ def test_a_program_is_in_a_folder_of_its_digest_and_the_installed_one_in_none() 
 
 def test_a_courier_is_told_what_to_bring_whom_to_trust_and_what_to_try() -> None:
     checks = [{"module": "actors.query", "config": {"a": 1}}]
-    spec = courier_spec("/s", Software(DIGEST), {"file": "/b"}, checks, ProcessLimits())
+    spec = courier_spec("/s", DIGEST, {"file": "/b"}, checks, ProcessLimits())
     assert (spec.name, spec.program) == (COURIER, ""), "of the installed program, always"
     assert spec.config == {
         "digest": DIGEST,

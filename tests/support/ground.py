@@ -15,10 +15,12 @@ from fustor.runtime.converging import Converging
 from fustor.runtime.document import Software, digest_of
 from fustor.runtime.payload import PayloadSpec
 from fustor.runtime.program import program_folder
+from fustor.runtime.renewing import Renewing
 from fustor.runtime.shell import Health, Shell
 from protocols.desired import Mark, ProbationPolicy
 from protocols.errors import RequestError
 from protocols.messages import Document
+from protocols.renewal import Move
 from protocols.supervision import State
 from tests.support.waiting import PATIENCE
 
@@ -45,20 +47,20 @@ class Ground:
         self.asked: list[int] = []
 
     def accept(self, text: bytes) -> Says:
-        """``NUMBER`` or ``NUMBER DIGEST``."""
-        number, _, bundle = text.decode().partition(" ")
+        """``NUMBER``, ``NUMBER DIGEST`` or ``NUMBER DIGEST SHELL``."""
+        number, bundle, shell, *_ = [*text.decode().split(" "), "", ""]
         if not number.isdigit():
             raise RequestError("number", number, "a number is accepted")
-        return Says(Software(bundle), int(number))
+        return Says(Software(bundle, shell), int(number))
 
     def specs(self, side: Says) -> list[PayloadSpec]:
         """Both."""
         program = program_folder(self.state, side.software)
         return [PayloadSpec(name, ("/x",), {"number": side.number}, program=program) for name in ("a", "b")]
 
-    def courier(self, side: Says) -> PayloadSpec | None:
+    def courier(self, side: Says, digest: str) -> PayloadSpec | None:
         """Somebody."""
-        return PayloadSpec("courier", ("/x",), {"digest": side.software.bundle})
+        return PayloadSpec("courier", ("/x",), {"digest": digest})
 
     def ask(self, revision: int) -> None:
         """Noted."""
@@ -111,6 +113,23 @@ class Payloads:
         self.told.append(text)
 
 
+class Shells:
+    """In the place of ``Renewing``: the program of the shell is where a test says."""
+
+    def __init__(self) -> None:
+        self.move = Move.NOTHING, ""
+        self.wanted: list[tuple[str, str]] = []
+
+    async def advance(self, wanted: str, tag: str) -> tuple[Move, str]:
+        """What the test has said."""
+        self.wanted.append((wanted, tag))
+        return self.move
+
+    def needed(self) -> set[str]:
+        """None."""
+        return set()
+
+
 @attrs.frozen
 class _Status:
     name: str
@@ -123,6 +142,7 @@ class World:
 
     ground: Ground
     payloads: Payloads
+    shells: Shells
     converging: Converging[Says]
 
     def desire(self, revision: int, text: str) -> None:
@@ -133,7 +153,12 @@ class World:
 
     def numbers(self) -> dict[str, int]:
         """What each payload is to run."""
-        return {name: spec.config["number"] for name, spec in self.payloads.specs.items()}
+        return {name: spec.config["number"] for name, spec in self.payloads.specs.items() if name != "courier"}
+
+    def courier(self) -> str:
+        """What is brought."""
+        found = self.payloads.specs.get("courier")
+        return found.config["digest"] if found is not None else ""
 
     async def until(self, condition: Any) -> None:
         """Wait for it."""
@@ -148,12 +173,12 @@ class World:
 
 @asynccontextmanager
 async def world(state: Path, *, gradual: bool) -> AsyncIterator[World]:
-    payloads, ground = Payloads(), Ground(state, gradual)
-    converging = Converging(ground, cast(Shell, payloads), logging.getLogger("test"))
+    payloads, shells, ground = Payloads(), Shells(), Ground(state, gradual)
+    converging = Converging(ground, cast(Shell, payloads), cast(Renewing, shells), logging.getLogger("test"))
     converging.begin()
     payloads.set_desired(converging.wanted())
     payloads.take("a", "b")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(converging.run)
-        yield World(ground, payloads, converging)
+        yield World(ground, payloads, shells, converging)
         nursery.cancel_scope.cancel()
