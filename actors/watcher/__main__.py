@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import time
@@ -22,13 +23,15 @@ import trio
 import zmq
 from inotify_simple import INotify
 
-from actors.watcher.core import WatcherCore
+from actors.watcher import checkpoint
+from actors.watcher.core import Rest, WatcherCore
 from actors.watcher.inotify import MASK
 from actors.watcher.limits import WatcherLimits
 from actors.watcher.looks import LookState
 from fustor.runtime.actor import Host, run_actor
 from fustor.runtime.config import structure
 from fustor.runtime.deny import DataDeny
+from fustor.runtime.leaving import KEPT, leave, left
 from fustor.runtime.mesh import MeshSocket
 from fustor.runtime.pace import next_multiple
 from fustor.runtime.sockets import open_socket
@@ -151,9 +154,13 @@ class Watcher:
         )
         self._uplink = MeshSocket(open_socket(context, zmq.PUSH, bind=f"ipc://uplink.{source.name}", hwm=64))
         self._path = f"inotify.{source.name}"
-        self._core = self._new_core()
+        #: Parser → number of the last work that it was given by the watcher before us.
+        self._parser_works: dict[str, int] = {}
         self._parsers: dict[str, Parsing] = {}
         self._inotify = INotify(nonblocking=True)
+        self._core = self._begin()
+        #: The next one goes on from what we have written down: nothing is done any more.
+        self._left = False
         self._connections: dict[int, socket.socket] = {}
         self._syncer = ""
         self._sent = 0  # number of the last item handed to the syncer
@@ -190,8 +197,67 @@ class Watcher:
         self._host.log.info("adjusted")
         return True
 
-    def _new_core(self) -> WatcherCore:
+    # -- the watcher before us, and the next one ----------------------------------------------------------------------
+
+    @property
+    def _checkpoint(self) -> Path:
+        return Path(self._config.state) / "checkpoint"
+
+    def _watched(self) -> str:
+        """What is watched, and by which rules: a checkpoint of anything else is of no use."""
         source = self._config.source
+        return json.dumps([source.name, source.root, self._config.rules, source.one_filesystem])
+
+    def _begin(self) -> WatcherCore:
+        """Go on where the one before us has stopped, if it has left everything for that; else a new epoch."""
+        kept = left(self._host.fds)
+        rest = None
+        for name, fd in kept.items():
+            rest = rest or self._take(name.partition(".")[2], fd)
+            os.close(fd)
+            del self._host.fds[KEPT + name]
+        if rest is None:
+            with contextlib.suppress(OSError):
+                self._checkpoint.unlink()
+            return self._new_core()
+        self._host.log.info("the epoch goes on", extra={"epoch": rest.epoch, "directories": rest.table.live})
+        return self._make_core(rest)
+
+    def _take(self, nonce: str, fd: int) -> Rest | None:
+        try:
+            rest, works = checkpoint.take(self._checkpoint, nonce, self._watched())
+        except (OSError, ValueError) as error:
+            self._host.log.warning("the last watcher is of no use", extra={"error": str(error)})
+            return None
+        if rest.epoch != self._memory.epoch:
+            return None  # the view knows of a later one
+        os.dup2(fd, self._inotify.fileno(), inheritable=False)
+        self._parser_works = works
+        return rest
+
+    async def leave(self) -> None:
+        """We are being ended, perhaps for another program: let the next one go on where we are, if it can."""
+        nonce = secrets.token_hex(8)
+        token, name = os.environ.get("FUSTOR_TOKEN", ""), self._host.name
+        fds = {f"inotify.{nonce}": self._inotify.fileno()}
+        if not await trio.to_thread.run_sync(leave, name, token, fds):
+            return
+        self._drain()
+        self._remove_watches()
+        self._left = True
+        rest, works = self._core.leave(), {name: parsing.number for name, parsing in self._parsers.items()}
+        # Whatever still comes is for nobody: it must not change what is being written, nor number anything.
+        self._core = WatcherCore(0)
+        if rest is None:
+            return
+        try:
+            await trio.to_thread.run_sync(
+                checkpoint.write, self._checkpoint, rest, nonce, self._watched(), self._parser_works | works
+            )
+        except OSError as error:
+            self._host.log.warning("nothing can be left", extra={"error": str(error)})
+
+    def _new_core(self) -> WatcherCore:
         self._memory.epoch += 1
         try:
             self._memory.save()
@@ -200,6 +266,10 @@ class Watcher:
             self._host.log.warning(
                 "state can't be written", extra={"file": str(self._memory.path), "error": str(error)}
             )
+        return self._make_core(None)
+
+    def _make_core(self, rest: Rest | None) -> WatcherCore:
+        source = self._config.source
         patterns = source.include or source.exclude or source.include_regex or source.exclude_regex
         return WatcherCore(
             self._memory.epoch,
@@ -210,6 +280,7 @@ class Watcher:
             full_audit=source.full_audit_seconds,
             limits=self._config.limits,
             parsers=self._config.parsers,
+            rest=rest,
         )
 
     async def run(self) -> None:
@@ -380,7 +451,9 @@ class Watcher:
         if parsing is None:
             endpoint = f"ipc://parse.{self._config.source.name}.{hello.parser}"
             socket = open_socket(self._context, zmq.PUSH, bind=endpoint, hwm=16)
-            parsing = self._parsers[hello.parser] = Parsing(MeshSocket(socket))
+            parsing = self._parsers[hello.parser] = Parsing(
+                MeshSocket(socket), number=self._parser_works.pop(hello.parser, 0)
+            )
         if (hello.incarnation, hello.rules) != (parsing.incarnation, parsing.rules):
             parsing.incarnation, parsing.rules, parsing.busy = hello.incarnation, hello.rules, False
             news.begin(hello.rules)
@@ -413,14 +486,14 @@ class Watcher:
     def _next_item(self) -> tuple[int, bytes, bytes] | None:
         """The first item that this syncer has not got; nothing while there is none."""
         items = self._core.items
-        if not self._syncer or not items or items[-1][0] <= self._sent:
+        if self._left or not self._syncer or not items or items[-1][0] <= self._sent:
             return None
         first = items[0][0]
         return items[max(0, self._sent + 1 - first)]
 
     def _look(self, message: Look | Looked | Findings) -> None:
         """Somebody wants a path looked at now, or to know how far that is."""
-        if not isinstance(message, Look):
+        if not isinstance(message, Look) or self._left:
             return
         depth = None if message.depth == WHOLE else max(0, message.depth)
         look = self._core.look(message.id, message.path, depth, time.time_ns())
@@ -456,6 +529,8 @@ class Watcher:
 
     def _drain(self) -> None:
         """Read inotify until it is empty (or for a bounded while, under a flood)."""
+        if self._left:
+            return
         fd = self._inotify.fileno()
         for _ in range(16):
             wall = time.time_ns()
@@ -474,17 +549,13 @@ class Watcher:
 
     def _pump(self) -> None:
         """After anything happened: remove watches, hand out work, note the time, wake the sender."""
+        if self._left:
+            return
         core = self._core
         if core.over:
             self._begin_epoch()
             core = self._core
-        if core.unwatch:
-            for wd in core.unwatch:
-                try:
-                    self._inotify.rm_watch(wd)
-                except OSError:
-                    continue  # it went with its directory
-            core.unwatch.clear()
+        self._remove_watches()
         core.now = time.monotonic()
         for slot, work in core.take_work():
             try:
@@ -512,6 +583,14 @@ class Watcher:
         host.gauges.update(core.gauges())
         host.counters.update({name: count + self._totals.get(name, 0) for name, count in core.counters.items()})
 
+    def _remove_watches(self) -> None:
+        for wd in self._core.unwatch:
+            try:
+                self._inotify.rm_watch(wd)
+            except OSError:
+                continue  # it went with its directory
+        self._core.unwatch.clear()
+
     def _count(self, name: str) -> None:
         self._totals[name] = self._totals.get(name, 0) + 1
         self._host.counters[name] = self._totals[name]
@@ -527,14 +606,17 @@ def build(config: dict[str, Any]) -> Callable[[Host], Awaitable[None]]:
     told = structure(WatcherConfig, config)
 
     async def run(host: Host) -> None:
+        watcher = Watcher(told, host)
         async with trio.open_nursery() as nursery:
 
             async def until_stopped() -> None:
                 await host.stop_requested.wait()
+                if host.state == "draining":  # else another configuration is to follow in this process
+                    await watcher.leave()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(until_stopped)
-            await Watcher(told, host).run()
+            await watcher.run()
 
     return run
 

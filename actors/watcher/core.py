@@ -29,7 +29,7 @@ from actors.watcher.audits import Audits
 from actors.watcher.limits import WatcherLimits
 from actors.watcher.links import HardLinks, Place
 from actors.watcher.looks import Looks, LookState
-from actors.watcher.news import News
+from actors.watcher.news import News, NewsState
 from actors.watcher.pending import NO_PHASE, Phases
 from actors.watcher.portions import Portion
 from actors.watcher.sweep import Sweep
@@ -97,9 +97,54 @@ class Handed:
     at: float = 0.0
 
 
+@attrs.define(eq=False, kw_only=True)
+class Rest:
+    """
+    All that a watcher knows in the middle of an epoch, with nothing at scanners: another one can go on from it, as long
+    as nobody else has read from the inotify instance.
+
+    Attributes:
+        epoch, number, applied, items: as of the core.
+        reached: everything before is contained, ns since 1970.
+        began, audited: when the epoch and the last complete audit began, ns since 1970.
+        works: number of the last work.
+        dirty, queued: names, and directories as a whole, that are to be looked at; by index.
+        failed, unwatched, removed, crossed, mount, fstype, table, links, news: as the core has them.
+    """
+
+    epoch: int
+    number: int
+    applied: int
+    items: list[tuple[int, bytes, bytes]]
+    reached: int
+    began: int
+    audited: int
+    works: int
+    dirty: dict[int, tuple[bytes, ...]]
+    queued: tuple[int, ...]
+    failed: dict[int, int]
+    unwatched: tuple[int, ...]
+    removed: tuple[int, ...]
+    crossed: int
+    mount: bool
+    fstype: str
+    table: DirTable
+    links: HardLinks
+    news: dict[str, NewsState]
+
+
 class WatcherCore:
     """
     One data epoch of one source.
+
+    Args:
+        epoch: its number; of one that ``rest`` was in the middle of, that.
+        was_mount: its root was a mount point once.
+        relink: directories that are renamed are moved, instead of being looked at as new ones.
+        fast_audit, full_audit: seconds between audits.
+        limits: its bounds.
+        parsers: of the source.
+        rest: where to go on; None: nothing is known yet.
 
     Attributes:
         items: numbered (number, item frame, rows frame), oldest first, not yet applied.
@@ -118,11 +163,12 @@ class WatcherCore:
         full_audit: float = 86_400.0,
         limits: WatcherLimits | None = None,
         parsers: Iterable[str] = (),
+        rest: Rest | None = None,
     ) -> None:
         self.epoch = epoch
         self.limits = limits or WatcherLimits()
-        self.table = DirTable()
-        self.phases = Phases()
+        self.table = DirTable() if rest is None else rest.table
+        self.phases = Phases(0 if rest is None else rest.reached)
         self.items: deque[tuple[int, bytes, bytes]] = deque()
         self.unapplied = 0
         self.number = 0
@@ -154,7 +200,8 @@ class WatcherCore:
         self._failed: dict[int, int] = {}
         self._unwatched: set[int] = set()
         self._crossed = 0
-        self._links = HardLinks(self.limits.links)
+        self._links = HardLinks(self.limits.links) if rest is None else rest.links
+        self._links.limit = self.limits.links
         self._following: set[Place] = set()
         self._gap: Sweep | None = None
         self._gap_phase = NO_PHASE
@@ -179,9 +226,69 @@ class WatcherCore:
         self._fstype = ""
         self._began_wall = 0
         #: By parser of the source: what it has still to hear of.
-        self.news: dict[str, News] = {name: News(self.table) for name in parsers}
+        self.news: dict[str, News] = {name: News(self.table) for name in parsers if rest is None or name in rest.news}
+        if rest is not None:
+            self._go_on(rest)
+            self.have_parsers(parsers)
+            return
         self._emit([Root(self.table.id_of(ROOT)), Parsers(tuple(self.news))])
         self._queue(ROOT, self.phases.begin())
+
+    def _go_on(self, rest: Rest) -> None:
+        self.items.extend(rest.items)
+        self.unapplied = sum(len(frame) + len(rows) for _, frame, rows in rest.items)
+        self.number, self.applied = rest.number, rest.applied
+        self.mount, self._fstype, self._crossed = rest.mount, rest.fstype, rest.crossed
+        self._began_wall, self._audits.finished, self._work_number = rest.began, rest.audited, rest.works
+        self._failed, self._unwatched, self._removed = dict(rest.failed), set(rest.unwatched), set(rest.removed)
+        self._scanned = True
+        # Those that are gone since are told of by have_parsers.
+        gone = {name: News(self.table) for name in rest.news.keys() - self.news.keys()}
+        self.news |= gone
+        for name, state in rest.news.items():
+            self.news[name].restore(state)
+        for index, waiting in rest.dirty.items():
+            for touched in waiting:
+                self._touch(index, touched)
+        for index in rest.queued:
+            self._queue(index, self.phases.begin())
+
+    def leave(self) -> Rest | None:
+        """
+        End this in the middle of the epoch: what another one needs to go on, or None when there is nothing worth it.
+        The core is of no more use, and must not number anything more. ``unwatch`` has to be empty: all of it removed.
+
+        What scanners have in hand is looked at again; what they find is of no use, and the watches that they add are
+        known to nobody, as when they die.
+        """
+        if not self._scanned or self.offline or self.over or self._gap is not None or self._stuck:
+            return None
+        for slot in list(self._load):
+            self.scanner_down(slot)
+        queued = [index for index in self._list_phase if self.table.flags[index] & QUEUED]
+        for index in queued:
+            self.table.flags[index] &= ~QUEUED
+        return Rest(
+            epoch=self.epoch,
+            number=self.number,
+            applied=self.applied,
+            items=list(self.items),
+            reached=self.phases.reached,
+            began=self._began_wall,
+            audited=self._audits.finished,
+            works=self._work_number,
+            dirty={index: tuple(names) for index, names in self._dirty.items()},
+            queued=tuple(queued),
+            failed=self._failed,
+            unwatched=tuple(self._unwatched),
+            removed=tuple(self._removed),
+            crossed=self._crossed,
+            mount=self.mount,
+            fstype=self._fstype,
+            table=self.table,
+            links=self._links,
+            news={name: news.state() for name, news in self.news.items()},
+        )
 
     def adjust(self, limits: WatcherLimits, *, fast_audit: float, full_audit: float) -> None:
         """Other bounds and audit periods from now on; nothing that is known or under way changes."""

@@ -27,6 +27,10 @@ class HardLinks:
         self._places: dict[int, set[Place]] = {}
         self._inode: dict[Place, int] = {}
 
+    def __iter__(self) -> Iterator[tuple[Place, int]]:
+        """Every name and its inode."""
+        return iter(self._inode.items())
+
     def __len__(self) -> int:
         return len(self._inode)
 

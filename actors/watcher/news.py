@@ -20,6 +20,10 @@ MOST_NAMES, MOST_DIRECTORIES = 256, 65_536
 Due = tuple[int, frozenset[bytes] | None]
 
 
+#: Rules, where the pass is, and what waits.
+NewsState = tuple[str, int, dict[int, tuple[bytes, ...] | None]]
+
+
 class News:
     """
     Args:
@@ -95,6 +99,17 @@ class News:
                 found.append((self._table.id_of(at), None))
         self._given = found
         return found
+
+    def state(self) -> NewsState:
+        """All of it, for :meth:`restore`; what was given last is in it again."""
+        self.returned()
+        due = {dir_id: None if names is None else tuple(names) for dir_id, names in self._due.items()}
+        return self.rules, self._at, due
+
+    def restore(self, state: NewsState) -> None:
+        """Go on from there."""
+        self.rules, self._at, due = state
+        self._due = {dir_id: None if names is None else set(names) for dir_id, names in due.items()}
 
     def returned(self) -> None:
         """What was given last is not done: it comes again."""

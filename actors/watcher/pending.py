@@ -20,13 +20,17 @@ _MOST_OPEN = 64
 
 
 class Phases:
-    """Open phases, oldest first. Times are ns of the caller's clock; ``reached`` is 0 until something can be
-    claimed."""
+    """
+    Open phases, oldest first. Times are ns of the caller's clock; ``reached`` is 0 until something can be claimed.
 
-    def __init__(self) -> None:
+    Args:
+        reached: what was reached before these phases.
+    """
+
+    def __init__(self, reached: int = 0) -> None:
         self._open: deque[list[int]] = deque([[0, 0]])  # [work left, time when closed or 0]
         self._base = 0
-        self.reached = 0
+        self.reached = reached
 
     @property
     def outstanding(self) -> int:

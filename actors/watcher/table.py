@@ -10,7 +10,7 @@ What this module does not do: look at the disk, or decide anything.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 #: Index of the root; index 0 means "none".
 ROOT = 1
@@ -27,6 +27,23 @@ CROSSED = 32  #: on another file system, not entered
 _WD_ARRAY = 1 << 23
 #: From this many children on, a directory gets a dict of them.
 _INDEX_FROM = 24
+
+
+#: The arrays by name, and their type codes.
+COLUMNS = {
+    "parent": "I",
+    "first": "I",
+    "next": "I",
+    "prev": "I",
+    "use": "I",
+    "wd": "I",
+    "ino": "Q",
+    "dev": "Q",
+    "mtime": "q",
+    "ctime": "q",
+    "flags": "B",
+    "children_count": "I",
+}
 
 
 class DirTable:
@@ -51,6 +68,34 @@ class DirTable:
         self._by_high_wd: dict[int, int] = {}
         self._names: dict[int, dict[bytes, int]] = {}
         self.live = 1
+
+    @classmethod
+    def of(cls, columns: Mapping[str, array[int]], names: list[bytes]) -> DirTable:
+        """
+        A table of what one has held.
+
+        Args:
+            columns: all of :data:`COLUMNS`.
+            names: as many.
+
+        Raises:
+            ValueError: they do not fit together.
+        """
+        made = cls()
+        if len({len(names), *(len(columns[name]) for name in COLUMNS)}) != 1 or len(names) < len(made.name):
+            raise ValueError("columns of one length are accepted")
+        for name in COLUMNS:
+            setattr(made, name, columns[name])
+        made.name = names
+        made._free = [at for at, parent in enumerate(made.parent) if not parent and at > ROOT]
+        made.live = len(names) - 1 - len(made._free)
+        for index, wd in enumerate(made.wd):
+            if wd:
+                made._set_by_wd(wd, index)
+        for index, count in enumerate(made.children_count):
+            if count >= _INDEX_FROM:
+                made._names[index] = {names[child]: child for child in made.children(index)}
+        return made
 
     # -- ids ----------------------------------------------------------------------------------------------------------
 

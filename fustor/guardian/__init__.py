@@ -35,6 +35,9 @@ Succession
     ``pidfd``.
     A new version of this code is the same process after an execve: ``handover``.
 
+Keeping
+    A payload that ends may leave descriptors for the next one of its name: ``kept``.
+
 Programs
     What is installed may give way to a program that was sent from afar, on trial: ``programs`` says by which rules,
     ``choice`` keeps it, ``boot`` leads from the installed guardian to the other one.

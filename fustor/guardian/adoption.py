@@ -1,5 +1,6 @@
 """
-Taking over what a killed guardian left: its processes as they come through the gate, and their listening sockets.
+Taking over what a killed guardian left: its processes as they come through the gate, and their listening sockets. Who
+comes through the gate to leave something is passed on.
 
 A process that is recorded and lives is in the table from the start, so nothing is started beside it. It has
 ``adopt_timeout`` seconds to join; then it is killed. Listening sockets are taken out of survivors at once where the
@@ -11,6 +12,7 @@ What this module does not do: start anything.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from fustor.guardian.events import Events
 from fustor.guardian.gate import Gate, Visitor
 from fustor.guardian.logs import Logs
 from fustor.guardian.predecessor import Predecessor
-from fustor.guardian.requests import Join
+from fustor.guardian.requests import Join, Keep
 from fustor.guardian.survivors import Survivors
 from fustor.guardian.table import Exit, Slot, Table
 
@@ -44,6 +46,7 @@ class Adoption:
         counters: ``joined`` is counted.
         on_exit: called when a survivor has ended.
         on_control: called when the control actor has come, or one that says so; raises RefusedError.
+        on_keep: called with descriptors that a payload wants to be kept, and owns them unless it raises RefusedError.
 
     Attributes:
         missing: names of listening sockets that are not in hand yet.
@@ -62,6 +65,7 @@ class Adoption:
         counters: dict[str, int],
         on_exit: Callable[[int, Exit], None],
         on_control: Callable[[Join, Visitor], None],
+        on_keep: Callable[[Keep, dict[str, int]], None],
     ) -> None:
         self.closed = False
         self.missing = wanted.keys() - listening.keys()
@@ -75,6 +79,7 @@ class Adoption:
         self._counters = counters
         self._on_exit = on_exit
         self._on_control = on_control
+        self._on_keep = on_keep
         self._visitors: dict[int, Visitor] = {}
         self._parked: tuple[Join, Visitor] | None = None
         self._holders: dict[int, set[str]] = {}
@@ -192,16 +197,32 @@ class Adoption:
         self._events.unwatch(visitor.fileno())
         del self._visitors[visitor.fileno()]
         try:
-            join, brought = visitor.receive()
+            said, brought = visitor.receive()
         except OSError:
             visitor.close()
             return
         except RefusedError as error:
             self._refuse(visitor, error)
             return
-        for name, sock in brought.items():
-            self._take(name, sock)
-        self._judge(join, visitor)
+        if isinstance(said, Keep):
+            self._hear_keep(said, brought, visitor)
+            return
+        for name, fd in brought.items():
+            self._take(name, socket.socket(fileno=fd))
+        self._judge(said, visitor)
+
+    def _hear_keep(self, keep: Keep, brought: dict[str, int], visitor: Visitor) -> None:
+        try:
+            if self.closed:
+                raise RefusedError("keep", keep.name, "the guardian is stopping; nothing is kept any more")
+            self._on_keep(keep, brought)
+        except RefusedError as error:
+            for fd in brought.values():
+                os.close(fd)
+            visitor.refuse(str(error))
+        else:
+            visitor.welcome()
+        visitor.close()
 
     def _refuse(self, visitor: Visitor, error: RefusedError) -> None:
         self._logs.write("WARNING", f"a process may not join: {error}", pid=visitor.pid)

@@ -1,10 +1,13 @@
 """
-guardian.sock in the run folder: where processes whose guardian was killed come to its successor.
+guardian.sock in the run folder: where processes whose guardian was killed come to its successor, and where payloads
+leave descriptors.
 
 SOCK_SEQPACKET, one connection per process, one JSON object each way. The process says
 ``{"join": name, "pid", "born", "token", "fds": [names]}`` and sends its listening sockets along (SCM_RIGHTS); the
 kernel proves who it is (SO_PEERCRED). The answer is ``{"welcome": pid of the guardian}`` or ``{"refused": why}``. The
-connection of a control actor is its keeper channel from then on; others are closed.
+connection of a control actor is its keeper channel from then on; others are closed. A payload that ends says ``{"keep":
+its name, "pid", "token", "fds": [names]}`` with any descriptors, for the next one of its name (``kept``), and is
+answered in the same way.
 
 What this module does not do: decide who is welcome.
 """
@@ -49,9 +52,9 @@ class Visitor:
         """The socket's descriptor."""
         return self._socket.fileno()
 
-    def receive(self) -> tuple[requests.Join, dict[str, socket.socket]]:
+    def receive(self) -> tuple[requests.Join | requests.Keep, dict[str, int]]:
         """
-        What it says, and what it brings, by name.
+        What it says, and the descriptors that it brings, by name; of who joins they are sockets.
 
         Raises:
             RefusedError: it is not who it says, or that is not understood.
@@ -65,19 +68,20 @@ class Visitor:
                 raise ConnectionResetError
             if flags & socket.MSG_CTRUNC:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-            join = requests.Join(requests.parse(packet))
-            if join.pid != self.pid or self._uid not in (0, os.geteuid()):
-                raise RefusedError("pid", join.pid, f"{self.pid}, the pid of the process itself, is accepted")
-            if len(join.fds) != len(brought):
-                raise RefusedError("fds", join.fds, f"as many names as descriptors ({len(brought)}) are accepted")
-            for fd in brought:
+            fields = requests.parse(packet)
+            said = requests.Keep(fields) if "keep" in fields else requests.Join(fields)
+            if said.pid != self.pid or self._uid not in (0, os.geteuid()):
+                raise RefusedError("pid", said.pid, f"{self.pid}, the pid of the process itself, is accepted")
+            if not len(set(said.fds)) == len(said.fds) == len(brought):
+                raise RefusedError("fds", said.fds, f"as many names as descriptors ({len(brought)}) are accepted")
+            for fd in brought if isinstance(said, requests.Join) else ():
                 if not stat.S_ISSOCK(os.fstat(fd).st_mode):
-                    raise RefusedError("fds", join.fds, "sockets are accepted")
+                    raise RefusedError("fds", said.fds, "sockets are accepted")
         except (RefusedError, OSError):
             for fd in brought:
                 os.close(fd)
             raise
-        return join, {name: socket.socket(fileno=fd) for name, fd in zip(join.fds, brought, strict=True)}
+        return said, dict(zip(said.fds, brought, strict=True))
 
     def welcome(self) -> None:
         """It belongs to us now."""

@@ -28,6 +28,7 @@ from fustor.guardian.config import Config
 from fustor.guardian.errors import RefusedError, short
 from fustor.guardian.events import Events
 from fustor.guardian.gate import Gate, Visitor
+from fustor.guardian.kept import Kept
 from fustor.guardian.logs import Logs
 from fustor.guardian.manager import VARIABLES, Manager
 from fustor.guardian.policy import ControlPolicy, Stopping
@@ -151,6 +152,7 @@ class Guardian:
         self._check_until = 0.0
         self._renew = False
         self._tending = Tending(bool(config.template), awaited=not len(survivors), now=self._began)
+        self._kept = Kept()
         self._events = Events(logs)
         self._adoption = Adoption(
             self._events,
@@ -163,6 +165,7 @@ class Guardian:
             self._counters,
             self._survivor_ended,
             self._control_joins,
+            self._keep_for,
         )
         self._wakeup = self._open_wakeup()
         self._events.watch(self._wakeup, self._on_signals)
@@ -211,6 +214,8 @@ class Guardian:
             self._stop_further(self._stopping, now)
         else:
             self._adoption.advance(now)
+            for name in self._kept.expire(now):
+                self._logs.write("INFO", "nobody has come for what was kept", name=name)
             if self._tending.due(now):
                 self._start_template()
             # Without its listening sockets a control actor would be refused what it asks for.
@@ -254,7 +259,7 @@ class Guardian:
                 return 0
             times.append(self._stopping.wake_at())
         else:
-            times += [self._adoption.wake_at(), self._tending.wake_at(time.monotonic())]
+            times += [self._kept.wake_at(), self._adoption.wake_at(), self._tending.wake_at(time.monotonic())]
             if not self._adoption.missing and not self._tending.awaited(time.monotonic()):
                 times += [self._policy.wake_at(), self._choice.wake_at()]
             if self._check is not None:
@@ -567,6 +572,13 @@ class Guardian:
         self._policy.started(time.monotonic())
         self._changed = True
 
+    def _keep_for(self, keep: requests.Keep, brought: dict[str, int]) -> None:
+        """A payload that ends leaves something for the next one of its name."""
+        slot = self._table.of(keep.pid)
+        if slot is None or (slot.name, slot.token) != (keep.name, keep.token):
+            raise RefusedError("keep", keep.name, "the name of a running payload, of itself, is accepted")
+        self._kept.put(slot.name, brought, time.monotonic())
+
     # -- a new version ----------------------------------------------------------------------------------------------
 
     def _check_new_version(self) -> None:
@@ -736,7 +748,8 @@ class Guardian:
             if name not in self._listening:
                 accepted = ", ".join(self._listening) or "none, for `listen` is empty"
                 raise RefusedError("fds", name, f"accepted are {accepted}")
-        fds = {name: self._listening[name].fileno() for name in wanted.fds}
+        kept = self._kept.take(wanted.name)
+        fds = {name: self._listening[name].fileno() for name in wanted.fds} | kept
         env = self._environment(wanted.env, wanted.name, wanted.token, fds)
         command = os.fsdecode(wanted.argv[0])
 
@@ -760,6 +773,9 @@ class Guardian:
         except OSError as error:
             why = f"no process can be made: {error.strerror}"
             raise RefusedError("argv[0]", command, why, error.errno or 0) from None
+        finally:
+            for fd in kept.values():
+                os.close(fd)
 
     def _do_kill(self, channel: Channel, number: object, fields: dict[str, object]) -> None:
         slot = self._table.running(requests.name(fields))

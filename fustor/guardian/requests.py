@@ -63,6 +63,29 @@ class Join:
         self.fds = _names("fds", fields.get("fds", []))
 
 
+class Keep:
+    """
+    A checked request of a payload to keep descriptors for the next process of its name.
+
+    Attributes:
+        name, pid, token: of the process, as in its slot.
+        fds: names of the descriptors that come with the message, in their order.
+    """
+
+    __slots__ = ("fds", "name", "pid", "token")
+
+    def __init__(self, fields: dict[str, object]) -> None:
+        """
+        Raises:
+            RefusedError: a field is missing, unknown or not accepted.
+        """
+        _only(fields, ("keep", "pid", "token", "fds"))
+        self.name = name({"name": fields.get("keep")})
+        self.pid = _positive("pid", fields.get("pid"))
+        self.token = _token(fields.get("token"))
+        self.fds = _names("fds", fields.get("fds", []))
+
+
 def parse(packet: bytes) -> dict[str, object]:
     """
     The object in a packet.

@@ -18,6 +18,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 
+from fustor.runtime.leaving import KEPT
 from fustor.runtime.rejoin import Plan, Rejoiner
 from protocols.errors import ConfigError
 
@@ -80,7 +81,9 @@ def _rejoiner(environment: Mapping[str, str]) -> Rejoiner | None:
     # Whoever uses them says what is wrong with the variable. A keeper channel ends with its guardian.
     with contextlib.suppress(ValueError, AttributeError):
         given = json.loads(environment.get("FUSTOR_FDS", "{}")).items()
-        fds = {name: fd for name, fd in given if name != "keeper" and type(fd) is int}
+        # What was kept for us is not the guardian's any more.
+        own = {name for name, _ in given if name == "keeper" or name.startswith(KEPT)}
+        fds = {name: fd for name, fd in given if name not in own and type(fd) is int}
     return Rejoiner(plan, environment.get("FUSTOR_NAME", ""), environment.get("FUSTOR_TOKEN", ""), fds)
 
 

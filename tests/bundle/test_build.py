@@ -133,16 +133,16 @@ for package in (actors, fustor, protocols):
 
 
 def test_what_is_not_in_it_is_not_found_elsewhere(folder: Path, tmp_path: Path) -> None:
-    """Shells and commands that are installed behind it on the path do not mix with it."""
+    """Commands that are installed behind it on the path do not mix with it."""
     done = subprocess.run(
-        [sys.executable, "-P", "-c", f"{PLAIN}\nimport fustor.runtime.actor, fustor.agent"],
+        [sys.executable, "-P", "-c", f"{PLAIN}\nimport fustor.runtime.actor, fustor.admin"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
-    assert "No module named 'fustor.agent'" in done.stderr
+    assert "No module named 'fustor.admin'" in done.stderr
 
 
 def built_elsewhere(root: Path, output: Path, umask: int, **environment: str) -> bytes:

@@ -109,7 +109,6 @@ def test_a_good_one_is_kept_and_what_it_keeps_goes_on(cluster: Cluster, key: Pat
     assert control_program(cluster, side) == folder
     assert payload_pids(cluster, side) == pids, "payloads went on"
     until(lambda: software(cluster, side) == f"1.0.2+{digest[:12]}", "its version at Fusion")
-    assert cluster.agent()["losses"] == 0
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -64,12 +64,13 @@ def test_a_good_one_runs_and_is_kept(cluster: Cluster, key: Path, tmp_path: Path
     trust(cluster, "agent", key)
     digest = push(cluster, made(tmp_path, key, version("1.0.2")))
     links = cluster.agent()
-    with Poller(cluster):
+    with Poller(cluster) as poller:
         cluster.command("upgrade", "start", digest[:12], "--reason", "a test")
         until(lambda: versions(cluster) == {"1.0.2"}, "the new version everywhere")
         until(lambda: configuration(cluster)["outcome"] == "good", "the end of the probation")
         (Path(cluster.root) / "d1/new").touch()
         cluster.assert_right()
+    assert "building" not in poller.states(), "the new watcher goes on where the old one stopped"
     after = cluster.agent()
     assert (after["logins"], after["losses"]) == (links["logins"], links["losses"])
     assert after["beats"] == after["seq"], "no heartbeat was missed"

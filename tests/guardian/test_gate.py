@@ -15,6 +15,7 @@ import pytest
 from fustor.guardian import gate as module
 from fustor.guardian.errors import RefusedError
 from fustor.guardian.gate import Gate, Visitor
+from fustor.guardian.requests import Join, Keep
 
 GREETING: dict[str, Any] = {"join": "a", "pid": os.getpid(), "born": 5, "token": "t1", "fds": []}
 
@@ -42,15 +43,40 @@ def greeting(**changes: Any) -> bytes:
     return json.dumps(GREETING | changes).encode()
 
 
+def test_somebody_leaves_something(gate: Gate) -> None:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    said = {"keep": "a", "pid": os.getpid(), "token": "t1", "fds": ["x", "y"]}
+    client, visitor = come(gate, json.dumps(said).encode(), (reader, writer))
+    keep, brought = visitor.receive()
+    assert isinstance(keep, Keep)
+    assert (keep.name, keep.pid, keep.token, keep.fds) == ("a", os.getpid(), "t1", ["x", "y"])
+    assert list(brought) == ["x", "y"]
+    for fd in (reader, writer, *brought.values()):
+        os.close(fd)
+    client.close()
+    visitor.close()
+
+
+@pytest.mark.parametrize("changes", [{"fds": ["x", "x"]}, {"fds": ["x"]}, {"pid": 1}, {"token": ""}, {"more": 1}])
+def test_what_is_wrong_is_not_kept(gate: Gate, changes: dict[str, Any]) -> None:
+    said = {"keep": "a", "pid": os.getpid(), "token": "t1", "fds": ["x", "y"]}
+    client, visitor = come(gate, json.dumps(said | changes).encode(), (0, 1))
+    with pytest.raises(RefusedError):
+        visitor.receive()
+    client.close()
+    visitor.close()
+
+
 def test_somebody_comes_with_a_socket(gate: Gate) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         client, visitor = come(gate, greeting(fds=["http"]), (server.fileno(),))
         join, brought = visitor.receive()
+        assert isinstance(join, Join)
         assert (join.name, join.pid, join.born, join.token, join.fds) == ("a", os.getpid(), 5, "t1", ["http"])
         assert visitor.pid == os.getpid()
-        assert brought["http"].getsockname() == server.getsockname()
-        assert not brought["http"].get_inheritable()
-        brought["http"].close()
+        with socket.socket(fileno=brought["http"]) as sock:
+            assert sock.getsockname() == server.getsockname()
+            assert not sock.get_inheritable()
     visitor.welcome()
     assert json.loads(client.recv(1000)) == {"welcome": os.getpid()}
     visitor.refuse("so")

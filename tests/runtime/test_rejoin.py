@@ -18,6 +18,7 @@ import pytest
 
 from fustor.guardian.gate import Gate
 from fustor.guardian.process import born
+from fustor.guardian.requests import Join
 from fustor.runtime import rejoin
 from fustor.runtime.rejoin import Joined, Plan, Rejoiner
 from protocols.errors import ConfigError
@@ -50,7 +51,9 @@ def answer(gate: Gate, word: str, times: int = 1) -> tuple[threading.Thread, lis
             visitor = gate.accept()
             assert visitor is not None
             assert select.select([visitor.fileno()], [], [], PATIENCE)[0]
-            join, brought = visitor.receive()
+            join, given = visitor.receive()
+            assert isinstance(join, Join)
+            brought = {name: socket.socket(fileno=fd) for name, fd in given.items()}
             ports = {name: sock.getsockname()[1] for name, sock in brought.items()}
             said.append({"name": join.name, "pid": join.pid, "born": join.born, "token": join.token, "ports": ports})
             for sock in brought.values():

@@ -11,12 +11,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from inotify_simple import INotify
 
 from actors.scanner.look import Looker, Part, Place
 from actors.scanner.mounts import Mounts
+from actors.watcher import checkpoint
 from actors.watcher.core import WatcherCore
 from actors.watcher.inotify import MASK
 from fustor.selection.forbidden import Forbidden
@@ -35,6 +37,7 @@ class Bench:
         self.root = os.fsencode(root)
         self.random = random.Random(seed)
         self.inotify = INotify(nonblocking=True)
+        self.settings = core
         self.core = WatcherCore(epoch, **core)
         self.view = view or ModelView()
         self.mounts = Mounts(self.root)
@@ -96,6 +99,23 @@ class Bench:
         self.core.scanner_down(slot)
         self.core.scanner_up(slot)
 
+    def succeed(self, path: Path) -> bool:
+        """
+        The watcher is stopped, and another one goes on from what it has left in the file ``path``; False when it leaves
+        nothing. Scanners go on with what they had, which is of no use any more.
+        """
+        self.read()
+        self._unwatch()
+        rest = self.core.leave()
+        if rest is None:
+            return False
+        checkpoint.write(path, rest, "n", "s", {})
+        rest, _ = checkpoint.take(path, "n", "s")
+        self.core = WatcherCore(rest.epoch, rest=rest, **self.settings)
+        for slot in self.queues:
+            self.core.scanner_up(slot)
+        return True
+
     def look(self, slot: int) -> bool:
         """One scanner does one work message; what it found is under way."""
         if not self.queues[slot]:
@@ -131,14 +151,17 @@ class Bench:
 
     def tick(self, seconds: float = 0.05) -> None:
         """Time passes."""
+        self._unwatch()
+        self.clock += seconds
+        self.core.tick(self.clock, time.time_ns())
+
+    def _unwatch(self) -> None:
         for wd in self.core.unwatch:
             try:
                 self.inotify.rm_watch(wd)
             except OSError:
                 continue
         self.core.unwatch.clear()
-        self.clock += seconds
-        self.core.tick(self.clock, time.time_ns())
 
     def step(self) -> None:
         """One random step of the machinery."""

@@ -394,8 +394,9 @@ def test_watches_that_the_kernel_refuses_are_declared_and_tried_again(tmp_path: 
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_mischief_at_any_moment_ends_right(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     """
-    Random changes between any two steps of the machinery, and in the middle of looking: once quiet, nothing is
-    missing, extra, wrong or without a watch, and no claim made under way was false.
+    Random changes between any two steps of the machinery, and in the middle of looking, while scanners die and watchers
+    are succeeded: once quiet, nothing is missing, extra, wrong or without a watch, and no claim made under way was
+    false.
     """
     folder = tmp_path_factory.mktemp("mischief")
     root = folder / "root"
@@ -423,6 +424,8 @@ def test_any_mischief_at_any_moment_ends_right(tmp_path_factory: pytest.TempPath
             if rng.random() < 0.01:
                 died = True
                 bench.die(rng.choice(list(bench.queues)))
+            if rng.random() < 0.02:
+                died = bench.succeed(folder / "checkpoint") or died
             bench.step()
             if bench.view.watermark is not None and bench.view.watermark.as_of_ns > changed:
                 _assert_right(bench, mischief)
