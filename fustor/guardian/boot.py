@@ -66,7 +66,7 @@ def _count(part: Part, config: str) -> None:
         faults = _faults([*_command(part.program), config]) if there else "its folder is gone"
         if faults:
             part.leave(faults)
-        elif not part.died("it was started again and again, and never proved"):
+        elif not part.starts():
             return
 
 

@@ -1,5 +1,5 @@
 """
-The programs of this guardian and its control actor, kept: every change is on the disk before anything follows from it.
+The programs of this guardian and its control actor, kept: every change is written down before anything follows from it.
 
 What this module does not do: start or kill anything; the loop does, and tells what became of it.
 """

@@ -24,7 +24,7 @@ successor           who starts the next guardian when this one is killed: "survi
 entry               path of the guardian's program that is installed, by which each is started              itself
 shell               path of the file that says which program guardian and control actor run instead         none
 trial_timeout       seconds that the control actor has to say that another program works                    60
-trial_start_timeout start_timeout of a control actor on trial                                               8
+trial_start_timeout start_timeout of a control actor on trial                                               5
 rejoin_timeout      seconds that survivors look for a successor before they exit                            10
 adopt_timeout       seconds that a successor waits for survivors to join before it kills them               5
 =================== ======================================================================================= ========
@@ -48,7 +48,7 @@ _SECONDS = {
     "rejoin_timeout": 10.0,
     "adopt_timeout": 5.0,
     "trial_timeout": 60.0,
-    "trial_start_timeout": 8.0,
+    "trial_start_timeout": 5.0,
 }
 _COUNTS = {"log_bytes": 8 << 20, "slots": 1024}
 _KEYS = {

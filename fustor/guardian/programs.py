@@ -6,7 +6,8 @@ time is left for the one before, and remembered with the reason; so is a proved 
 being proved anew, for what is installed. What is installed is trusted: nobody could do anything about it from afar.
 
 ``shell.json`` in the state folder holds this through reboots, ``{"control": {…}, "guardian": {…}}``. Only the guardian
-writes it. One that can't be read says that what is installed runs.
+writes it, and never waits for a disk: the control actor syncs it. One that can't be read, or that a power cut has cut
+off, says that what is installed runs.
 
 What this module does not do: start or kill anything, or look into a program.
 """
@@ -19,8 +20,8 @@ import os
 #: What it is about.
 CONTROL, GUARDIAN = "control", "guardian"
 PARTS = (CONTROL, GUARDIAN)
-#: Deaths on trial, and of a proved program without being proved anew, at which it is left.
-MOST_ON_TRIAL, MOST_PROVED = 3, 6
+#: Lives on trial, and of a proved program without being proved anew, after which it is left.
+MOST_ON_TRIAL, MOST_PROVED = 2, 5
 #: Bytes of the file.
 _LARGEST = 1 << 20
 _TEXTS = ("program", "before", "tag", "left", "left_tag", "why")
@@ -37,7 +38,7 @@ class Part:
         before: folder of what ran before, while ``program`` is on trial.
         trial: ``program`` is on trial.
         tag: what the asker calls this wish: a later wish for the same program is another one.
-        deaths: of ``program`` since it was proved last.
+        deaths: of ``program`` (of a guardian: starts) since it was proved last.
         tries: how often ``program`` was begun for ``tag``.
         left: folder of the program that was left last; empty: none was.
         left_tag: of that wish.
@@ -61,7 +62,7 @@ class Part:
 
     def died(self, why: str, *, hung: bool = False, killed: bool = False) -> bool:
         """
-        It has ended, or is about to be started once more without a word how it ended.
+        It has ended.
 
         Args:
             why: in words.
@@ -74,10 +75,22 @@ class Part:
         if not self.program or (killed and not self.trial):
             return False
         self.deaths += 1
-        if self.deaths >= (MOST_ON_TRIAL if self.trial else MOST_PROVED) or (hung and self.trial):
+        if self.deaths >= self._most or (hung and self.trial):
             self.leave(why)
             return True
         return False
+
+    def starts(self) -> bool:
+        """It is to be started once more, and nobody knows how it ended; whether it is left instead."""
+        self.deaths += 1
+        if self.deaths > self._most:
+            self.leave("it was started again and again, and never proved")
+            return True
+        return False
+
+    @property
+    def _most(self) -> int:
+        return MOST_ON_TRIAL if self.trial else MOST_PROVED
 
     def prove(self) -> bool:
         """It works; whether that says anything new."""
@@ -161,7 +174,7 @@ def read(path: str) -> Programs:
 
 def write(path: str, programs: Programs) -> None:
     """
-    Replace the file, through power cuts too (rename(2), fsync(2)).
+    Replace the file.
 
     Raises:
         OSError: it can't be written; the old one is still there.
@@ -169,14 +182,7 @@ def write(path: str, programs: Programs) -> None:
     temporary = path + ".tmp"
     with open(temporary, "wb", opener=_private) as file:
         file.write(json.dumps(programs.as_json(), indent=1).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
     os.rename(temporary, path)
-    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _private(path: str, flags: int) -> int:

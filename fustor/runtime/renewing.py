@@ -81,6 +81,8 @@ class Renewing:
         self._guardian_until = 0.0
         self._asked_at = -AGAIN_SECONDS
         self._poke = trio.Event()
+        #: What the file was when it was synced last.
+        self._synced: os.stat_result | None = None
 
     def needed(self) -> set[str]:
         """Digests of the bundles that have to be kept. Blocks."""
@@ -123,6 +125,7 @@ class Renewing:
         while True:
             self._poke = trio.Event()
             found = await trio.to_thread.run_sync(self._read)
+            await trio.to_thread.run_sync(self._sync)
             for part in (found.control, found.guardian):
                 if part.why and part.why != said and part.left:
                     said = part.why
@@ -171,6 +174,24 @@ class Renewing:
         except (OSError, ValueError) as error:
             self._log.error("it is not known what the shell is to run", extra={"file": path, "error": str(error)})
             return programs.Programs()
+
+    def _sync(self) -> None:
+        """The guardian must not wait for a disk, so we do; what a power cut takes, it takes all the same."""
+        path = os.path.join(self._state, FILE)
+        try:
+            found = os.stat(path)
+            if self._synced is None or not os.path.samestat(found, self._synced):
+                for each, flags in ((path, os.O_RDONLY), (self._state, os.O_RDONLY | os.O_DIRECTORY)):
+                    descriptor = os.open(each, flags | os.O_CLOEXEC)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
+                self._synced = found
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._log.warning("what the shell is to run can't be synced", extra={"file": path, "error": str(error)})
 
     def _part(self, found: programs.Programs, name: str) -> Part:
         part = found.part(name)

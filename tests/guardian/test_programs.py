@@ -127,3 +127,12 @@ def test_what_is_no_such_file_is_refused(content: bytes) -> None:
 def test_what_a_later_version_has_added_is_passed_over() -> None:
     found = understood(b'{"control": {"program": "/a", "colour": "red"}, "guardian": {}, "more": 1}')
     assert found.control.program == "/a"
+
+
+def test_starts_are_counted_before_they_are_made() -> None:
+    part = begun()
+    assert [part.starts() for _ in range(MOST_ON_TRIAL + 1)] == [False] * MOST_ON_TRIAL + [True]
+    assert (part.program, part.why) == ("", "it was started again and again, and never proved")
+    part = begun()
+    part.prove()
+    assert [part.starts() for _ in range(MOST_PROVED + 1)] == [False] * MOST_PROVED + [True]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 import fustor
@@ -164,3 +166,12 @@ async def test_a_file_that_cannot_be_read_says_that_nothing_was_sent(tmp_path: P
 
 def test_what_is_installed_says_its_version() -> None:
     assert (renewing.own_digest(), renewing.software()) == ("", fustor.__version__)
+
+
+async def test_what_the_guardian_has_written_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    async with world(tmp_path) as made:
+        made.keep()
+        await run(made, lambda: len(synced) == 2)
+        assert synced == [str(tmp_path / renewing.FILE), str(tmp_path)]
