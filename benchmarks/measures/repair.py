@@ -80,6 +80,7 @@ def _silence(beats: Beats, eye: Eye, start: float, *, case: str) -> Sample:
 
 def _deaths(subject: Fustor, eye: Eye, beats: Beats, bench: Bench) -> Iterator[Sample]:
     """kill -9 of each payload, one after the other, and what is looked at again because of it."""
+    time.sleep(_SETTLE)  # what the walk has looked at is still being told
     before = eye.looked()
     time.sleep(2 * _SETTLE)
     yield Sample("entries looked at again", _again(eye, before), "entries", "less", case="nobody killed, for 8 s")

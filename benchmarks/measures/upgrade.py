@@ -113,14 +113,15 @@ def run(subject: Subject, bench: Bench) -> Iterator[Sample]:
                 try:
                     for side in _SIDES:
                         yield from _upgrades(ground, side, bench.scale.upgrades)
+                    # Before the shells change: each of their sessions counts anew.
+                    link = eye.link()
+                    yield Sample("heartbeats missed", link["seq"] - link["beats"], "beats", "less")
+                    for side in _SIDES:
                         yield from _shells(ground, side, bench.scale.upgrades)
                 finally:
                     writes.terminate()
                     writes.communicate()
                 yield from _lost(subject, below, path, bench.scale.settle_seconds)
-                link = eye.link()
-                yield Sample("heartbeats missed", link["seq"] - link["beats"], "beats", "less")
-                yield Sample("agent lost", link["losses"], "times", "less")
             yield Sample("answers other than 200", len(poller.failures), "answers", "less")
             yield Sample("answers", len(poller.answers), "answers", "more")
             eye.close()
