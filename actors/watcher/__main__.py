@@ -216,9 +216,10 @@ class Watcher:
             rest = rest or self._take(name.partition(".")[2], fd)
             os.close(fd)
             del self._host.fds[KEPT + name]
-        if rest is None:
+        for path in (self._checkpoint, checkpoint.unfinished(self._checkpoint)):
             with contextlib.suppress(OSError):
-                self._checkpoint.unlink()
+                path.unlink()
+        if rest is None:
             return self._new_core()
         self._host.log.info("the epoch goes on", extra={"epoch": rest.epoch, "directories": rest.table.live})
         return self._make_core(rest)

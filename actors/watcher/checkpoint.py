@@ -49,7 +49,7 @@ def write(path: Path, rest: Rest, nonce: str, source: str, works: dict[str, int]
     Raises:
         OSError: it can't be written.
     """
-    temporary = path.with_suffix(".new")
+    temporary = unfinished(path)
     digest = hashlib.blake2b(digest_size=32)
     try:
         with open(temporary, "wb", opener=_private) as file:
@@ -66,6 +66,11 @@ def write(path: Path, rest: Rest, nonce: str, source: str, works: dict[str, int]
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def unfinished(path: Path) -> Path:
+    """What a watcher that was killed while it wrote may have left beside the file."""
+    return path.with_suffix(".new")
 
 
 def take(path: Path, nonce: str, source: str) -> tuple[Rest, dict[str, int]]:

@@ -45,7 +45,7 @@ def other(shell: str, arguments: list[str], *, fresh: bool, checking: bool) -> l
     if not part.program or (not checking and fresh and _somebody_runs()):
         return []  # the latter is said by whoever asks for the lock
     if not checking:
-        _count(part, arguments[0])
+        _count(part, arguments[0] if fresh else "")
         if not _keep(shell, found):
             return []  # what can't be counted is not tried
     return [*_command(part.program), *arguments] if part.program else []
@@ -60,10 +60,14 @@ def become(argv: list[str]) -> None:
 
 
 def _count(part: Part, config: str) -> None:
-    """Count a start of what is chosen; what must not be started again is left for what was before."""
+    """
+    Count a start of what is chosen; what must not be started is left for what was before. It is asked whether it would
+    start with ``config``; empty: the version before has asked.
+    """
     while part.program:
-        there = os.path.isdir(part.program)
-        faults = _faults([*_command(part.program), config]) if there else "its folder is gone"
+        faults = "" if os.path.isdir(part.program) else "its folder is gone"
+        if not faults and config:
+            faults = _faults([*_command(part.program), config])
         if faults:
             part.leave(faults)
         elif not part.starts():

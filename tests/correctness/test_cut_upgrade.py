@@ -14,9 +14,14 @@ import pytest
 import trio
 
 from actors.courier.__main__ import CourierConfig, prepare
+from actors.watcher import checkpoint
 from fustor.bundle.keys import create
 from fustor.bundle.unpacking import check_unpacked
+from fustor.guardian import programs
+from fustor.guardian.choice import Choice
+from fustor.guardian.logs import Logs
 from protocols.supervision import Failed
+from tests.support.bench import Bench
 from tests.support.bundles import ANN, bundle_in, small
 from tests.support.cuts import cut
 from tests.support.ground import World, world
@@ -117,3 +122,63 @@ async def ended(state: Path, gradual: bool, number: int) -> None:
     """The next life begins with this one."""
     async with world(state, gradual=gradual) as made:
         assert made.converging.side.number == number
+
+
+def shell_in(state: Path) -> Choice:
+    """What a guardian knows of the programs of its shell."""
+    return Choice(str(state / "shell.json"), "", 60.0, Logs(str(state / "log"), 1 << 20))
+
+
+def change_shell(state: Path, program: str, *, bad: bool) -> None:
+    """A control actor changes to ``program``, and is proved or left."""
+    choice = shell_in(state)
+    choice.attempt("control", program, "2")
+    if bad:
+        choice.control_died("it hung", hung=True)
+    else:
+        choice.prove("control")
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["good", "bad"])
+def test_a_shell_begins_with_the_old_program_or_the_new(tmp_path: Path, bad: bool) -> None:
+    old, new = (str(tmp_path / name) for name in ("old", "new"))
+    for program in (old, new):
+        (Path(program) / "fustor/guardian").mkdir(parents=True)
+        Path(programs.main_of(program)).touch()
+    number = 0
+    while True:
+        state = tmp_path / str(number)
+        state.mkdir()
+        shell_in(state).attempt("control", old, "1")
+        shell_in(state).prove("control")
+        died = cut(number, partial(change_shell, state, new, bad=bad))
+        found = programs.read(str(state / "shell.json")).control
+        assert found.program in (old, new)
+        assert not found.trial or found.before == old, "it can be left"
+        assert shell_in(state).control_program() == found.program
+        if not died:
+            assert found.program == (old if bad else new)
+            break
+        number += 1
+    assert number > 1, "nothing was cut"
+
+
+def test_a_watcher_leaves_everything_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "root/d").mkdir(parents=True)
+    bench = Bench(str(tmp_path / "root"))
+    try:
+        bench.settle()
+        rest = bench.core.leave()
+        assert rest is not None
+        number = 0
+        while True:
+            path = tmp_path / f"checkpoint{number}"
+            died = cut(number, partial(checkpoint.write, path, rest, "n", "s", {}))
+            assert path.exists() != died
+            if not died:
+                assert checkpoint.take(path, "n", "s")[0].number == rest.number
+                break
+            number += 1
+        assert number > 0, "nothing was cut"
+    finally:
+        bench.close()
