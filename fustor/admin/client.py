@@ -8,6 +8,7 @@ takes. Authentication is by CURVE: the operator's key pair in ``fusion/keys/admi
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,8 @@ from protocols.messages import AdminReply, AdminRequest, TreeReply, TreeRequest
 
 #: Seconds that an answer, or the next part of one, may take.
 TIMEOUT = 10.0
+#: Seconds after which a question that changes nothing is asked again.
+AGAIN_SECONDS = 2.0
 #: Largest part of an answer that is accepted, bytes.
 MAX_PART = 16 << 20
 
@@ -45,6 +48,16 @@ class TreeAnswer:
     status: int
     headers: Mapping[str, str]
     parts: Iterator[bytes]
+
+
+def _data(op: str, reply: AdminReply) -> Any:
+    """
+    Raises:
+        RequestError: it is a refusal.
+    """
+    if not reply.ok:
+        raise RequestError("", op, reply.error)
+    return reply.data
 
 
 class Client:
@@ -91,24 +104,41 @@ class Client:
             RequestError: it refused, with its reason.
             MachineError: it did not answer in time.
         """
-        endpoint = str(self._config["admin"])
-        request = secrets.token_hex(8)
+        reply = self._ask(op, args, self._timeout)
+        if reply is None:
+            raise self._silent(str(self._config["admin"]))
+        return _data(op, reply)
+
+    def look(self, op: str, **args: Any) -> Any:
+        """
+        As :meth:`admin`, for an operation that changes nothing: it is asked again now and then, for whoever was asked
+        may be replaced before he answers.
+        """
+        deadline = time.monotonic() + self._timeout
+        while (left := deadline - time.monotonic()) > 0:
+            reply = self._ask(op, args, min(AGAIN_SECONDS, left))
+            if reply is not None:
+                return _data(op, reply)
+        raise self._silent(str(self._config["admin"]))
+
+    def _ask(self, op: str, args: Mapping[str, Any], seconds: float) -> AdminReply | None:
+        """The answer to one question; None when none came within ``seconds``."""
+        endpoint, request = str(self._config["admin"]), secrets.token_hex(8)
         socket = self._open(endpoint)
-        self._send(socket, endpoint, encode(AdminRequest(request=request, op=op, args=args)))
-        while True:
+        self._send(socket, endpoint, encode(AdminRequest(request=request, op=op, args=dict(args))))
+        deadline = time.monotonic() + seconds
+        while socket.poll(max(0, round((deadline - time.monotonic()) * 1000)), zmq.POLLIN):
             reply = decode(self._receive(socket, endpoint, 1)[0], AdminReply)
             if reply.request == request:  # not the late answer to an earlier question
-                break
-        if not reply.ok:
-            raise RequestError("", op, reply.error)
-        return reply.data
+                return reply
+        return None
 
     def every(self, op: str, key: str, **args: Any) -> list[Any]:
-        """What ``op`` tells in pages under ``key``, all of it; raises as :meth:`admin`."""
-        page = self.admin(op, **args)
+        """What ``op`` tells in pages under ``key``, all of it; raises as :meth:`look`."""
+        page = self.look(op, **args)
         found = list(page[key])
         while page["next"]:
-            page = self.admin(op, **args, after=page["next"])
+            page = self.look(op, **args, after=page["next"])
             found += page[key]
         return found
 

@@ -134,9 +134,9 @@ def _whole(digest: str, known: list[str]) -> str:
 
 def _state(client: Client) -> dict[str, Any]:
     """All of it, from as many pages as it has."""
-    found: dict[str, Any] = client.admin("rollout")
+    found: dict[str, Any] = client.look("rollout")
     while found["next"]:
-        page = client.admin("rollout", after=found["next"])
+        page = client.look("rollout", after=found["next"])
         found = {**page, "agents": found["agents"] + page["agents"]}
     return found
 

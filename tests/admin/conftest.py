@@ -39,6 +39,7 @@ class FakeFusion:
         asked: every question so far.
         stray: send an answer to somebody else's question first.
         lose: number of a part that is left out.
+        lost: how many of the next admin questions get no answer.
     """
 
     state: State
@@ -47,11 +48,15 @@ class FakeFusion:
     asked: list[Any] = attrs.Factory(list)
     stray: bool = False
     lose: int | None = None
+    lost: int = 0
     silent_workers: set[int] = attrs.Factory(set)
 
     def answer_admin(self, frames: list[bytes]) -> list[list[bytes]]:
         request = decode(frames[-1], AdminRequest)
         self.asked.append(request)
+        if self.lost:
+            self.lost -= 1
+            return []
         answers = [[encode(AdminReply(request="stray", ok=True, data="wrong"))]] if self.stray else []
         if request.op in self.admin:
             value = self.admin[request.op]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zmq
 
+from fustor.admin import client as module
 from fustor.admin.client import Client
 from fustor.admin.exits import NotRunningError
 from fustor.admin.state import State
@@ -43,6 +44,21 @@ def test_a_refusal_is_passed_on(fusion: FakeFusion) -> None:
 def test_silence_has_an_end_and_says_where_to_look(fusion: FakeFusion) -> None:
     with Client(fusion.state, 0.2) as client, pytest.raises(MachineError, match=r"did not answer within 0\.2 s.*log"):
         client.admin("ping")
+
+
+def test_what_changes_nothing_is_asked_again(fusion: FakeFusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.1)
+    fusion.admin["ping"] = {"pong": 1}
+    fusion.lost = 2
+    with Client(fusion.state) as client:
+        assert client.look("ping") == {"pong": 1}
+    assert len(fusion.asked) >= 3
+
+
+def test_that_has_an_end_too(fusion: FakeFusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.05)
+    with Client(fusion.state, 0.2) as client, pytest.raises(MachineError, match="did not answer"):
+        client.look("ping")
 
 
 def test_parts_are_joined_in_order(fusion: FakeFusion) -> None:
