@@ -6,7 +6,8 @@ How an agent comes to a configuration that Fusion desires, and back when that on
     idle ──loaded──► steady ──came──► settling ──all run it──► proving ──held, with progress──► steady (good)
                        ▲                 │  ▲                     │
                        │                 │  └── one runs no more ─┤
-                       └── refused, crashed, hung, not in time ◄──┘            back on the last known good one
+                       └── refused, crashed, hung, not in time, ◄─┘            back on the last known good one
+                           worse than before
 
 Three facts are told at once: what is *desired*, what was *attempted* last and what became of it, and what *runs*.
 
@@ -152,10 +153,12 @@ class Sight:
         done: moves while it works.
         idle: it has no work.
         heard: when it last said so, on the clock of ``now``.
+        worse: than with the last known good one, and how; see :mod:`protocols.regress`.
     """
 
     well: bool
     refused: str = ""
+    worse: str = ""
     done: int = 0
     idle: bool = True
     heard: float = math.inf
@@ -391,6 +394,9 @@ class Convergence:
         refusal = self._refusal()
         if refusal:
             return self._fall(Outcome.REFUSED, refusal)
+        worse = [f"{name}: {sight.worse}" for name, sight in event.payloads.items() if sight.worse]
+        if worse:
+            return self._fall(Outcome.FAILED, "; ".join(worse))
         if not all(sight.well for sight in event.payloads.values()):
             self._well = frozenset(name for name, sight in event.payloads.items() if sight.well)
             self._settle(now)

@@ -59,6 +59,7 @@ from protocols.desired import (
 from protocols.errors import FustorError, MachineError, RequestError
 from protocols.ladder import Rung
 from protocols.messages import ConfigurationStatus, Document
+from protocols.regress import Level, regress
 from protocols.renewal import Move
 from protocols.supervision import Failed, State
 
@@ -166,6 +167,8 @@ class Converging(Generic[S]):
         self._changed: dict[str, int] | None = None
         #: How many of these have been given it.
         self._given = 1
+        #: What payloads were like before they were given it.
+        self._before: dict[str, Level] = {}
 
     # -- what others call -------------------------------------------------------------------------------------------
 
@@ -288,6 +291,7 @@ class Converging(Generic[S]):
                 case Apply(mark, remedy) if mark == self.convergence.running:
                     self.side = self._sides[mark]
                     self._changed, self._given = None, 1
+                    self._before = self._levels()
                     await trio.to_thread.run_sync(self._ground.prepare, self.side)
                     self._shell.set_desired(self.wanted(), remedy=remedy)
                 case Widen():
@@ -382,7 +386,10 @@ class Converging(Generic[S]):
     def _seen(self) -> Seen:
         changes = list(self._changes().items())
         given = changes[: self._given] if self._ground.gradual else changes
-        sights = {name: self._sight(name, revision) for name, revision in given}
+        now, same = self._levels(), self._same()
+        sights = {
+            name: self._sight(name, revision, now.get(name) if name in same else None) for name, revision in given
+        }
         return Seen(sights, more=len(given) < len(changes))
 
     def _changes(self) -> dict[str, int]:
@@ -397,7 +404,20 @@ class Converging(Generic[S]):
     def _revision(self, name: str, mark: Mark) -> int:
         return next((spec.revision for spec in self._ground.specs(self._sides[mark]) if spec.name == name), 0)
 
-    def _sight(self, name: str, revision: int) -> Sight:
+    def _levels(self) -> dict[str, Level]:
+        return {one.name: Level.of(one.vitals, one.counters) for one in self._shell.statuses()}
+
+    def _same(self) -> set[str]:
+        """Payloads that do the same with the running configuration as with the last known good one."""
+        convergence = self.convergence
+        good = {spec.name: spec.config for spec in self._ground.specs(self._sides[convergence.good])}
+        running = self._ground.specs(self._sides[convergence.running])
+        return {spec.name for spec in running if good.get(spec.name) == spec.config}
+
+    def _worse(self, name: str, now: Level | None) -> str:
+        return regress(self._before[name], now) if now is not None and name in self._before else ""
+
+    def _sight(self, name: str, revision: int, level: Level | None) -> Sight:
         try:
             health = self._shell.health(name)
         except RequestError:
@@ -406,6 +426,7 @@ class Converging(Generic[S]):
         return Sight(
             well=runs or health.state in _HELD,
             refused=health.complaint if health.state is State.REFUSED else "",
+            worse=self._worse(name, level) if runs else "",
             done=health.done,
             idle=not health.outstanding or health.state is not State.RUNNING,
             heard=math.inf if health.state in _HELD else health.heard,

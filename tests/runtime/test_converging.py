@@ -141,3 +141,26 @@ async def test_two_bundles_are_brought_one_after_the_other(at_once: World) -> No
         at_once.payloads.facts["courier"] = {"wants": digest, "staged": digest}
     await at_once.until(lambda: at_once.courier() == "")
     assert at_once.shells.wanted[0] == (other, "1")
+
+
+async def test_a_program_that_is_worse_than_the_one_before_is_left(at_once: World) -> None:
+    (Path(at_once.ground.state) / "versions" / NEW).mkdir(parents=True)
+    payloads = at_once.payloads
+    payloads.vitals = {"a": {"memory_bytes": 1 << 20}, "b": {"memory_bytes": 1 << 20}}
+    at_once.desire(1, f"0 {NEW}")
+    await at_once.until(lambda: payloads.specs["a"].program != "")
+    payloads.counters = {"a": {"http_failures": 4}}
+    payloads.take("a", "b")
+    await at_once.outcome("failed")
+    assert at_once.converging.status().error == "a: 4 of its answers failed, of the one before none"
+    await at_once.until(lambda: payloads.specs["a"].program == "")
+
+
+async def test_another_configuration_may_need_more(at_once: World) -> None:
+    payloads = at_once.payloads
+    payloads.vitals = {"a": {"memory_bytes": 1 << 20}}
+    at_once.desire(1, "7")
+    await at_once.until(lambda: at_once.numbers() == {"a": 7, "b": 7})
+    payloads.vitals = {"a": {"memory_bytes": 1 << 40}}
+    payloads.take("a", "b")
+    await at_once.outcome("good")

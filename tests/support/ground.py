@@ -77,6 +77,8 @@ class Payloads:
         self.specs: dict[str, PayloadSpec] = {}
         self.running: dict[str, int] = {}
         self.facts: dict[str, dict[str, str]] = {}
+        self.vitals: dict[str, dict[str, int]] = {}
+        self.counters: dict[str, dict[str, int]] = {}
         self.told: list[str] = []
         self._changed = trio.Event()
 
@@ -106,7 +108,11 @@ class Payloads:
 
     def statuses(self) -> list[Any]:
         """Of who has something to say."""
-        return [_Status(name, facts) for name, facts in self.facts.items()]
+        names = [*self.specs, *(self.facts.keys() - self.specs.keys())]
+        return [
+            _Status(name, self.facts.get(name, {}), self.vitals.get(name, {}), self.counters.get(name, {}))
+            for name in names
+        ]
 
     def tell(self, payload: str, kind: str, text: str) -> None:
         """Noted."""
@@ -134,6 +140,8 @@ class Shells:
 class _Status:
     name: str
     facts: dict[str, str]
+    vitals: dict[str, int]
+    counters: dict[str, int]
 
 
 @attrs.define
