@@ -106,7 +106,8 @@ class AgentControl:
             faults=lambda: sum(self.shell.failures.values()),
             trial_seconds=limits.trial_seconds,
             proof_seconds=limits.proof_seconds,
-            tell=lambda text: self.shell.tell("", "shell", text),
+            tell=lambda text, evidence: self.shell.tell("", "shell", text, evidence),
+            logs=os.path.join(state, "log"),
             log=log,
         )
         self.desired = Converging(ground, self.shell, self.renewing, log)

@@ -131,7 +131,8 @@ class FusionControl:
             faults=lambda: sum(self.shell.failures.values()),
             trial_seconds=config.limits.guardian.trial_seconds,
             proof_seconds=config.limits.guardian.proof_seconds,
-            tell=lambda text: self.shell.tell("", "shell", text),
+            tell=lambda text, evidence: self.shell.tell("", "shell", text, evidence),
+            logs=os.path.join(state, "log"),
             log=log,
         )
         self.program = Converging(ground, self.shell, self.renewing, log)

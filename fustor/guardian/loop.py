@@ -63,6 +63,8 @@ _NOTED = (signal.SIGUSR1, signal.SIGUSR2)
 _RENEW = signal.SIGHUP
 #: Why a control actor is killed.
 _SILENT, _CHANGED = "silent", "changed"
+#: Seconds for a control actor that hangs to write its stacks.
+_STACKS_SECONDS = 0.2
 #: Seconds that a new version may take to say that it would start.
 _CHECK_SECONDS = 10.0
 
@@ -138,6 +140,8 @@ class Guardian:
         self._choice = Choice(config.shell, runs, config.trial_timeout, logs)
         #: Why the control actor is being killed by us: it changes its program, or it is silent.
         self._control_end = ""
+        #: When it is killed that was asked for its stacks.
+        self._control_kill_at: float | None = None
         self._stopping: Stopping | None = None
         self._control: _Control | None = None
         self._starting: dict[int, _Starting] = {}
@@ -241,10 +245,19 @@ class Guardian:
         elif due == "kill" and self._control is not None:
             self._counters["control_kills"] += 1
             self._logs.write("ERROR", "control actor is silent: killed", pid=self._control.slot.pid)
+            if self._control_frozen():
+                self._end_control(_SILENT)
+            else:
+                # It writes its stacks; one that has come to no handler yet ends, which is as good.
+                self._control_end = _SILENT
+                self._send(self._control.slot.pid, signal.SIGUSR1)
+                self._control_kill_at = now + _STACKS_SECONDS
+        if self._control_kill_at is not None and now >= self._control_kill_at:
             self._end_control(_SILENT)
 
     def _end_control(self, why: str) -> None:
         """Its payloads go on, and the next one adopts them."""
+        self._control_kill_at = None
         if self._control is not None:
             self._control_end = why
             self._send(self._control.slot.pid, signal.SIGKILL)
@@ -261,7 +274,7 @@ class Guardian:
         else:
             times += [self._kept.wake_at(), self._adoption.wake_at(), self._tending.wake_at(time.monotonic())]
             if not self._adoption.missing and not self._tending.awaited(time.monotonic()):
-                times += [self._policy.wake_at(), self._choice.wake_at()]
+                times += [self._policy.wake_at(), self._choice.wake_at(), self._control_kill_at]
             if self._check is not None:
                 times.append(self._check_until)
         due = [moment for moment in times if moment is not None]
@@ -529,6 +542,7 @@ class Guardian:
     def _judge_control(self, ended: Exit) -> None:
         """What its end says of its program."""
         end, self._control_end = self._control_end, ""
+        self._control_kill_at = None
         if self._stopping is not None or end == _CHANGED:
             return
         how = f"was ended by signal {ended.signal}" if ended.signal else f"ended with code {ended.code}"

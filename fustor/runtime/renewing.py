@@ -19,6 +19,7 @@ import trio
 import fustor
 from fustor.guardian import programs
 from fustor.guardian.programs import CONTROL, GUARDIAN
+from fustor.runtime.evidence import last_lines
 from fustor.runtime.keeper import Keeper
 from fustor.runtime.pace import next_multiple
 from fustor.runtime.program import program_at
@@ -29,6 +30,8 @@ from protocols.renewal import Move, Part, Proof, move
 FILE = "shell.json"
 #: Seconds between two looks at what is on trial, and until the guardian is asked again to change.
 LOOK_SECONDS, AGAIN_SECONDS = 1.0, 5.0
+#: Of its log, that are told when a program is left.
+_EVIDENCE_LINES = 60
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -54,7 +57,8 @@ class Renewing:
         faults: how often something in it has failed.
         trial_seconds: that a guardian has to be proved in; a control actor's trial the guardian looks at.
         proof_seconds: how long either has to be well.
-        tell: tells people.
+        tell: tells people a text, with evidence.
+        logs: folder of the logs, for that.
         log: for faults.
     """
 
@@ -67,7 +71,8 @@ class Renewing:
         faults: Callable[[], int],
         trial_seconds: float,
         proof_seconds: float,
-        tell: Callable[[str], None],
+        tell: Callable[[str, str], None],
+        logs: str,
         log: logging.Logger,
     ) -> None:
         self._state = state
@@ -76,6 +81,7 @@ class Renewing:
         self._faults = faults
         self._trial_seconds = trial_seconds
         self._tell = tell
+        self._logs = logs
         self._log = log
         self._proofs = {CONTROL: Proof(proof_seconds), GUARDIAN: Proof(proof_seconds)}
         self._guardian_until = 0.0
@@ -102,7 +108,7 @@ class Renewing:
             self._asked_at = now
             name = CONTROL if what is Move.CONTROL else GUARDIAN
             folder = program_at(self._state, wanted)
-            self._tell(f"the {name} changes to {_shown(wanted)}")
+            self._tell(f"the {name} changes to {_shown(wanted)}", "")
             self._guardian_until = now + self._trial_seconds
             try:
                 await self._keeper.attempt(name, folder, tag)
@@ -126,10 +132,13 @@ class Renewing:
             self._poke = trio.Event()
             found = await trio.to_thread.run_sync(self._read)
             await trio.to_thread.run_sync(self._sync)
-            for part in (found.control, found.guardian):
+            for name in programs.PARTS:
+                part = found.part(name)
                 if part.why and part.why != said and part.left:
                     said = part.why
-                    self._tell(f"bundle {_shown(os.path.basename(part.left))} of the shell was left: {part.why}")
+                    evidence = last_lines(os.path.join(self._logs, f"{name}.log"), _EVIDENCE_LINES)
+                    what = f"bundle {_shown(os.path.basename(part.left))} of the {name}"
+                    self._tell(f"{what} was left: {part.why}", evidence)
             if await self._prove(found):
                 await next_multiple(LOOK_SECONDS)
             else:

@@ -173,6 +173,8 @@ def test_a_bad_one_is_left(
     assert payload_pids(cluster, side) == pids, "payloads went on"
     if part:
         assert found[part]["left"].endswith(digest)
+        told = [one["text"] for one in cluster.admin("events")["events"] if one["kind"] == "shell"]
+        assert any(f"bundle {digest[:16]}… of the {part} was left" in text for text in told), told
     assert control_program(cluster, side) == found["control"]["program"]
 
 

@@ -35,7 +35,7 @@ class World:
         self.faults = 0
         self.guardian_faults = 0
         self.asked: list[dict[str, Any]] = []
-        self.said: list[str] = []
+        self.said: list[tuple[str, str]] = []
         self.refuses: dict[str, Any] | None = None
         self.renewing: Renewing
 
@@ -76,7 +76,8 @@ async def world(state: Path, *, proof: float = 0.0, trial: float = 1000.0) -> As
             faults=lambda: made.faults,
             trial_seconds=trial,
             proof_seconds=proof,
-            tell=made.said.append,
+            tell=lambda *said: made.said.append(said),
+            logs=str(state),
             log=logging.getLogger("test"),
         )
         there = trio.socket.from_stdlib_socket(theirs)
@@ -147,8 +148,9 @@ async def test_what_was_left_is_told_once(tmp_path: Path) -> None:
         made.programs.control.begin(made.folder, "7")
         made.programs.control.leave("it crashed")
         made.keep()
+        (tmp_path / "control.log").write_text("some\nlines\n")
         await run(made, lambda: bool(made.said))
-        assert made.said == [f"bundle {NEW[:16]}… of the shell was left: it crashed"]
+        assert made.said == [(f"bundle {NEW[:16]}… of the control was left: it crashed", "some\nlines")]
 
 
 async def test_bundles_that_the_shell_runs_are_needed(tmp_path: Path) -> None:
