@@ -22,6 +22,8 @@ probation_seconds = 0.5
 [limits.shell]
 stop_seconds = 10.0
 """
+#: A drained worker cuts nobody, unless the machine is so busy that a new connection does not ask within three seconds.
+RETRIES = 2
 NAMES = {"query.0", "query.1", "view.main"}
 
 
@@ -68,7 +70,7 @@ def test_it_trusts_nobody_unless_this_host_says_so(cluster: Cluster, key: Path, 
 def test_a_good_one_comes_to_one_after_the_other(cluster: Cluster, key: Path, tmp_path: Path) -> None:
     trust(cluster, "fusion", key)
     digest = push(cluster, made(tmp_path, key, version("1.0.2")))
-    with Poller(cluster):
+    with Poller(cluster, retries=RETRIES):
         assert "fusion: good" in upgrade(cluster, digest)
         assert versions(cluster) == everywhere("1.0.2")
         (Path(cluster.root) / "d1/new").touch()
@@ -91,7 +93,7 @@ def test_a_bad_one_is_left_again(cluster: Cluster, key: Path, tmp_path: Path, mo
     before, runs = configuration(cluster)["good"], versions(cluster)
     others = {name: payload["pid"] for name, payload in payloads(cluster).items() if name not in ("query.0", why)}
     digest = push(cluster, made(tmp_path, key, broken("6.6.6", module, text)))
-    with Poller(cluster):
+    with Poller(cluster, retries=RETRIES):
         said = upgrade(cluster, digest)
         until(lambda: versions(cluster) == runs, f"the program before: {said}")
         (Path(cluster.root) / f"d2/{digest}").touch()
@@ -109,7 +111,7 @@ def test_a_bad_one_is_left_again(cluster: Cluster, key: Path, tmp_path: Path, mo
 def test_a_killed_control_actor_goes_on_with_it(cluster: Cluster, key: Path, tmp_path: Path) -> None:
     digest = push(cluster, made(tmp_path, key, version("1.0.3")))
     cluster.command("upgrade", "start", digest, "--agent", "fusion", "--reason", "a test", "--wait", "0")
-    with Poller(cluster):
+    with Poller(cluster, retries=RETRIES):
         for _ in range(3):
             pid = cluster.admin("status")["pid"]
             os.kill(pid, signal.SIGKILL)
@@ -119,7 +121,7 @@ def test_a_killed_control_actor_goes_on_with_it(cluster: Cluster, key: Path, tmp
 
 
 def test_and_taken_back(cluster: Cluster) -> None:
-    with Poller(cluster):
+    with Poller(cluster, retries=RETRIES):
         cluster.command("rollback", "--reason", "a test")
         until(lambda: versions(cluster) == everywhere("1.0.2"), "the version before")
         cluster.assert_right()

@@ -49,8 +49,8 @@ class HttpLimits:
         header_seconds: from the first byte of a request to its last.
         idle_seconds: between requests.
         stall_seconds: a reader that takes nothing for so long is dropped.
-        linger_seconds: how long what a client still sends is thrown away after the last answer, so that it can read it;
-            and, when we stop, how long the first request of a new connection is waited for.
+        linger_seconds: how long what a client still sends is thrown away after the last answer, so that it can read it.
+        first_seconds: when we stop, how long the first request of a new connection is waited for, from its beginning.
         connections: at once; above it the one that has been idle for longest is closed.
         gzip_bytes: bodies longer than this are coded when the client accepts it.
         unsent_bytes: what may wait in the kernel unsent before a connection counts as not writable.
@@ -63,6 +63,7 @@ class HttpLimits:
     idle_seconds: float = 75.0
     stall_seconds: float = 30.0
     linger_seconds: float = 1.0
+    first_seconds: float = 3.0
     connections: int = 10_000
     gzip_bytes: int = 1 << 10
     unsent_bytes: int = 128 << 10
@@ -142,19 +143,16 @@ class HttpServer:
         End the connections that wait for a request. One that has come already is answered, and who has only just
         connected is about to ask: both were taken from whoever else accepts.
         """
-        self._end_idle(unused=False)
-        with trio.move_on_after(self.limits.linger_seconds):
-            while self.idle:
-                self._room = trio.Event()
+        while self.idle:
+            now = trio.current_time()
+            for connection in list(self.idle):
+                # Of what has come it was perhaps only not told yet: we may have been held up for all that time.
+                late = connection.used or now - connection.since >= self.limits.first_seconds
+                if late and not connection.has_input():
+                    connection.scope.cancel()
+            self._room = trio.Event()
+            with trio.move_on_at(max(now + 0.01, min(one.since for one in self.idle) + self.limits.first_seconds)):
                 await self._room.wait()
-        # We may have been held up for all that time: what has come meanwhile is answered.
-        self._end_idle(unused=True)
-
-    def _end_idle(self, *, unused: bool) -> None:
-        """End what waits for a request and has none, and if ``unused`` also what has never had one."""
-        for connection in list(self.idle):
-            if (unused or connection.used) and not connection.has_input():
-                connection.scope.cancel()
 
     async def _stop_when(self, stop: trio.Event, accepting: trio.CancelScope) -> None:
         await stop.wait()

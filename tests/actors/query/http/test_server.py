@@ -109,7 +109,9 @@ class Serving:
 async def serving(limits: HttpLimits | None = None) -> AsyncIterator[Serving]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     site = Site()
-    server = HttpServer(site, limits or HttpLimits(linger_seconds=0.2), {}, logging.getLogger("test"))
+    server = HttpServer(
+        site, limits or HttpLimits(linger_seconds=0.2, first_seconds=0.2), {}, logging.getLogger("test")
+    )
     running = Serving(server, site, listener.getsockname()[1], trio.Event())
 
     async def serve() -> None:
@@ -473,7 +475,7 @@ async def test_stop_finishes_what_is_under_way_and_takes_nothing_new() -> None:
 
 async def test_who_had_connected_before_the_stop_is_answered() -> None:
     """Nobody else can: the connection was taken from the queue that all workers share."""
-    async with serving(HttpLimits(linger_seconds=20)) as running:
+    async with serving(HttpLimits(first_seconds=20)) as running:
         late, asking, kept = [Client(await running.connect()) for _ in range(3)]
         await running.until("http_connections", 3)
         assert (await kept.ask("/x"))[0].status_code == 200
@@ -491,7 +493,7 @@ async def test_who_had_connected_before_the_stop_is_answered() -> None:
 
 async def test_a_server_that_was_held_up_while_it_stops_answers_what_has_come() -> None:
     for _ in range(10):  # two tasks become due at once, in any order
-        async with serving(HttpLimits(linger_seconds=0.05)) as running:
+        async with serving(HttpLimits(first_seconds=0.05)) as running:
             stream = await running.connect()
             await running.until("http_connections", 1)
             running.stop.set()
