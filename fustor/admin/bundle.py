@@ -1,5 +1,5 @@
 """
-``fustor bundle``: the data plane of this program as one signed file. Making one needs no Fusion and belongs where
+``fustor bundle``: this program, data plane and shells, as one signed file. Making one needs no Fusion and belongs where
 releases are made.
 
 What this module does not do: let agents run one (``fustor upgrade start`` does).
@@ -55,7 +55,7 @@ def build(
     days: DaysOption = 365,
     as_json: JsonOption = False,
 ) -> None:
-    """Pack the data plane of this program. The same program gives the same bytes, wherever it is."""
+    """Pack the data plane and shells of this program. The same program gives the same bytes, wherever it is."""
     key = keys.load_secret(str(sign_with)) if sign_with else None
     try:
         built = build_bundle(name, load_wheels(str(wheels)) if wheels else Wheels())

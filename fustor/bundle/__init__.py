@@ -1,5 +1,5 @@
 """
-Bundles: the data plane packed into one file that can be checked before anything of it is run.
+Bundles: the program, data plane and shells, packed into one file that can be checked before anything of it is run.
 
 Pure:
 

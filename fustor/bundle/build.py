@@ -1,5 +1,5 @@
 """
-A bundle of this program: its data plane, the bytecode of it, and wheels. The same source gives the same bytes.
+A bundle of this program: its data plane and shells, their bytecode, and wheels. The same source gives the same bytes.
 
 What this module does not do: sign, or write files.
 """

@@ -126,7 +126,7 @@ class Renewing:
         Raises:
             KeeperGone: the guardian is gone.
         """
-        said = ""
+        told: set[tuple[str, str, str]] = set()
         self._guardian_until = trio.current_time() + self._trial_seconds
         while True:
             self._poke = trio.Event()
@@ -134,8 +134,8 @@ class Renewing:
             await trio.to_thread.run_sync(self._sync)
             for name in programs.PARTS:
                 part = found.part(name)
-                if part.why and part.why != said and part.left:
-                    said = part.why
+                if part.left and (name, part.left, part.why) not in told:
+                    told.add((name, part.left, part.why))
                     evidence = last_lines(os.path.join(self._logs, f"{name}.log"), _EVIDENCE_LINES)
                     what = f"bundle {_shown(os.path.basename(part.left))} of the {name}"
                     self._tell(f"{what} was left: {part.why}", evidence)

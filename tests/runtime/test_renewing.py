@@ -145,12 +145,18 @@ async def test_a_guardian_that_does_not_change_is_given_up(tmp_path: Path) -> No
 
 async def test_what_was_left_is_told_once(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
-        made.programs.control.begin(made.folder, "7")
-        made.programs.control.leave("it crashed")
+        for part, why in ((made.programs.control, "it crashed"), (made.programs.guardian, "it hung")):
+            part.begin(made.folder, "7")
+            part.leave(why)
+        # Something is still to be proved, so that it is looked at again and again.
+        made.programs.guardian.begin(made.folder, "8")
         made.keep()
         (tmp_path / "control.log").write_text("some\nlines\n")
-        await run(made, lambda: bool(made.said))
-        assert made.said == [(f"bundle {NEW[:16]}… of the control was left: it crashed", "some\nlines")]
+        await run(made, lambda: made.ops().count("status") >= 3)
+        assert made.said == [
+            (f"bundle {NEW[:16]}… of the control was left: it crashed", "some\nlines"),
+            (f"bundle {NEW[:16]}… of the guardian was left: it hung", ""),
+        ]
 
 
 async def test_bundles_that_the_shell_runs_are_needed(tmp_path: Path) -> None:
